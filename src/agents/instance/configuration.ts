@@ -1,0 +1,135 @@
+/**
+ * PostgreSQL's configuration files, written outside the data directory: the plan's settings, and the few that change with the
+ * leader. Rendering is pure; `ConfigurationFiles` writes what differs and says so.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { InstanceConfig } from '../../api/agent-config.ts';
+import { readFileIfPresent, writeFileAtomically, writeFileDurably } from '../../base/durable-file.ts';
+import { Mutex } from '../../base/mutex.ts';
+
+/** Without a leader there is nothing to fetch: how long PostgreSQL waits before it looks again. */
+const LEADERLESS_RETRY_INTERVAL = '5s';
+
+/** What the agent sets beside the plan. */
+export interface DynamicSettings {
+  readonly synchronousStandbyNames: string;
+  /** '' while there is no leader to stream from. */
+  readonly primaryConninfo: string;
+  readonly primarySlotName: string;
+}
+
+export function renderPostgresqlConf(config: InstanceConfig, dynamic: DynamicSettings, folder: string): string {
+  const settings: Record<string, string> = {
+    ...config.postgresql.parameters,
+    listen_addresses: config.listen.address ?? '*',
+    port: String(config.listen.postgresPort),
+    unix_socket_directories: config.paths.runtimeDirectory,
+    hba_file: join(folder, 'pg_hba.conf'),
+    ident_file: join(folder, 'pg_ident.conf'),
+    ssl: 'on',
+    ssl_cert_file: config.tls.certFile,
+    ssl_key_file: config.tls.keyFile,
+    ssl_ca_file: config.tls.caFile,
+    synchronous_standby_names: dynamic.synchronousStandbyNames,
+    primary_conninfo: dynamic.primaryConninfo,
+    primary_slot_name: dynamic.primarySlotName,
+    // Without a leader to ask, each try is a line in the log; a reload that names one ends the pause at once.
+    ...(dynamic.primaryConninfo === '' ? { wal_retrieve_retry_interval: LEADERLESS_RETRY_INTERVAL } : {}),
+  };
+  const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
+  return `# Written by pgspan for node ${config.node}; changes here are lost. Set spec.postgresql.parameters instead.\n${lines.join('\n')}\n`;
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  '\\': '\\\\',
+  "'": "''",
+  '\n': '\\n',
+  '\r': '\\r',
+  '\t': '\\t',
+  '\b': '\\b',
+  '\f': '\\f',
+};
+const UNESCAPES = Object.fromEntries(Object.entries(ESCAPES).map(([plain, escaped]) => [escaped, plain]));
+
+/**
+ * As GUC_scanstr of PostgreSQL's guc-file.l reads it, which knows C's escapes beside the doubled quote of
+ * https://www.postgresql.org/docs/current/config-setting.html#CONFIG-SETTING-CONFIGURATION-FILE; a line break would end the value.
+ */
+function quoteSetting(value: string): string {
+  return `'${value.replaceAll(/[\\'\n\r\t\b\f]/g, (character) => ESCAPES[character] as string)}'`;
+}
+
+/** A value that quoteSetting wrote, or '' if the text has none of this name. */
+function readSetting(text: string, name: string): string {
+  const line = text.split('\n').find((one) => one.startsWith(`${name} = '`)) ?? '';
+  const quoted = line.slice(name.length + " = '".length, -1);
+  return quoted.replaceAll(/\\[\\nrtbf]|''/g, (escape) => UNESCAPES[escape] as string);
+}
+
+/** Quotes a value of a conninfo string: https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING-KEYWORD-VALUE. */
+export function formatConninfo(values: Readonly<Record<string, string>>): string {
+  return Object.entries(values)
+    .map(([name, value]) => `${name}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
+    .join(' ');
+}
+
+/**
+ * Written anew at each start of the server, so a power loss cannot leave a stale file behind that matters; but what a leader
+ * requires of its standbys is read back at its next start (`restore`), and is on the disk before anybody relies on it.
+ */
+export class ConfigurationFiles {
+  readonly #folder: string;
+  /** The loop, a change of members and a reload may write at one time. */
+  readonly #mutex = new Mutex();
+  #dynamic: DynamicSettings = { synchronousStandbyNames: '', primaryConninfo: '', primarySlotName: '' };
+
+  constructor(stateDirectory: string) {
+    this.#folder = join(stateDirectory, 'postgresql');
+  }
+
+  /** What the file says: as it was written last, or restored. */
+  get dynamic(): DynamicSettings {
+    return this.#dynamic;
+  }
+
+  get configFile(): string {
+    return join(this.#folder, 'postgresql.conf');
+  }
+
+  /** Takes up what an earlier process wrote, so that a change of the plan does not relax it: a server may run by it. */
+  async restore(): Promise<void> {
+    const text = (await readFileIfPresent(this.configFile)) ?? '';
+    this.#dynamic = {
+      synchronousStandbyNames: readSetting(text, 'synchronous_standby_names'),
+      primaryConninfo: readSetting(text, 'primary_conninfo'),
+      primarySlotName: readSetting(text, 'primary_slot_name'),
+    };
+  }
+
+  /**
+   * True if something changed, so that a running server must reload. When it throws (disk full), `dynamic` stays what it was.
+   * @param change what is to differ from `dynamic` as it is at the moment of writing
+   */
+  async write(config: InstanceConfig, change: Partial<DynamicSettings>): Promise<boolean> {
+    return await this.#mutex.run(async () => {
+      await mkdir(this.#folder, { recursive: true, mode: 0o700 });
+      const dynamic = { ...this.#dynamic, ...change };
+      const isRequiredAnew = dynamic.synchronousStandbyNames !== this.#dynamic.synchronousStandbyNames;
+      const files = {
+        'postgresql.conf': renderPostgresqlConf(config, dynamic, this.#folder),
+        'pg_hba.conf': `${config.postgresql.hba.join('\n')}\n`,
+        'pg_ident.conf': `${config.postgresql.ident.join('\n')}\n`,
+      };
+      let hasChanged = false;
+      for (const [name, content] of Object.entries(files)) {
+        const path = join(this.#folder, name);
+        if ((await readFileIfPresent(path)) === content) continue;
+        await (isRequiredAnew ? writeFileDurably(path, content) : writeFileAtomically(path, content));
+        hasChanged = true;
+      }
+      this.#dynamic = dynamic;
+      return hasChanged;
+    });
+  }
+}

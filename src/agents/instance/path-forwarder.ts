@@ -1,0 +1,121 @@
+/**
+ * The path: the only way by which this node's WAL receiver reaches its leader. A local port that forwards to the leader's
+ * PostgreSQL while the path is open; TLS runs through it end to end.
+ *
+ *   walreceiver --TCP--> own address:pathPort --(this)--> leader's PostgreSQL
+ *
+ * An empty primary_conninfo is not enough to stop a receiver: the postmaster may still start one with the old value. Closing
+ * the path is synchronous: when `close` returns, no byte that arrives later reaches the receiver.
+ */
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import type { Endpoint } from '../../api/agent-config.ts';
+
+export interface PathTarget {
+  readonly node: string;
+  readonly term: number;
+  readonly endpoint: Endpoint;
+}
+
+/** Of one receiver, plus a second one while the first is ending; clones use a forwarder of their own. */
+const CONNECTIONS_MAX = 16;
+/** A frozen leader's kernel completes the handshake; PostgreSQL's own limits find that out, this one finds a lost route. */
+const CONNECT_TIMEOUT_MS = 2000;
+
+export class PathForwarder {
+  readonly #server: Server;
+  readonly #sourceAddress: string | null;
+  readonly #sockets = new Set<Socket>();
+  #target: PathTarget | null = null;
+
+  private constructor(sourceAddress: string | null) {
+    this.#sourceAddress = sourceAddress;
+    this.#server = createServer({ noDelay: true, allowHalfOpen: true }, (inside) => this.#forward(inside));
+    this.#server.maxConnections = CONNECTIONS_MAX;
+  }
+
+  /** Listens on `address:port` (port 0: any, see `port`). */
+  static async listen(options: {
+    readonly address: string;
+    readonly port: number;
+    readonly sourceAddress: string | null;
+  }): Promise<PathForwarder> {
+    const forwarder = new PathForwarder(options.sourceAddress);
+    await new Promise<void>((resolve, reject) => {
+      forwarder.#server.once('error', reject);
+      forwarder.#server.listen({ host: options.address, port: options.port }, () => {
+        forwarder.#server.removeListener('error', reject);
+        resolve();
+      });
+    });
+    return forwarder;
+  }
+
+  get port(): number {
+    const address = this.#server.address();
+    return typeof address === 'object' && address !== null ? address.port : 0;
+  }
+
+  get target(): PathTarget | null {
+    return this.#target;
+  }
+
+  /** New connections go to `target`; those to another one end. */
+  open(target: PathTarget): void {
+    if (this.#target !== null && this.#target.node === target.node) {
+      this.#target = target;
+      return;
+    }
+    this.close();
+    this.#target = target;
+  }
+
+  /**
+   * Ends every connection at once and refuses new ones. With a reset: after an orderly end the kernel would go on delivering
+   * what it holds, and an acknowledgement that a cut held up would reach the old leader long after the promise.
+   */
+  close(): void {
+    this.#target = null;
+    for (const socket of this.#sockets) {
+      // A socket that still connects would be reset only once it is connected.
+      if (socket.connecting) socket.destroy();
+      else socket.resetAndDestroy();
+    }
+    this.#sockets.clear();
+  }
+
+  async stop(): Promise<void> {
+    this.close();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #forward(inside: Socket): void {
+    const target = this.#target;
+    if (target === null) {
+      inside.destroy();
+      return;
+    }
+    const outside = connect({
+      host: target.endpoint.address ?? target.endpoint.host,
+      port: target.endpoint.port,
+      noDelay: true,
+      allowHalfOpen: true,
+      ...(this.#sourceAddress === null ? {} : { localAddress: this.#sourceAddress }),
+    });
+    const end = (): void => {
+      for (const socket of [inside, outside]) {
+        socket.destroy();
+        this.#sockets.delete(socket);
+      }
+    };
+    const timer = setTimeout(end, CONNECT_TIMEOUT_MS);
+    outside.once('connect', () => clearTimeout(timer));
+    for (const socket of [inside, outside]) {
+      this.#sockets.add(socket);
+      socket.on('error', end).on('close', end);
+      socket.setKeepAlive(true, 1000);
+    }
+    inside.once('close', () => clearTimeout(timer));
+    inside.pipe(outside);
+    outside.pipe(inside);
+  }
+}

@@ -1,0 +1,134 @@
+/**
+ * What `GET /v1/status` and `GET /metrics` tell of one node. Reads, computes ages, decides nothing.
+ */
+import { Gauge, Registry } from 'prom-client';
+import type { InstanceAgent } from './agent.ts';
+
+export interface FailoverTimeline {
+  readonly term: number;
+  readonly formerLeader: string;
+  readonly reason: string;
+  /** ISO 8601 of the moment of suspicion. */
+  readonly suspectedAt: string;
+  /** Milliseconds after the suspicion. */
+  readonly promisedMs: number;
+  readonly swappedMs: number;
+  readonly promotedMs: number;
+  /** Everything up to the end of recovery was on the write quorum, and clients were let in; null: not yet. */
+  readonly publishedMs: number | null;
+}
+
+export async function instanceStatus(agent: InstanceAgent): Promise<Record<string, unknown>> {
+  const { node, leadership } = agent;
+  const record = node.acceptedRecord;
+  const nowMs = performance.now();
+  return {
+    ...agent.state(),
+    generation: node.config.generation,
+    systemIdentifier: node.systemIdentifier,
+    record,
+    recordConfirmedAgeMs: Number.isFinite(node.recordConfirmedSentAtMs)
+      ? Math.round(nowMs - node.recordConfirmedSentAtMs)
+      : null,
+    isMember: agent.isVotingMember(),
+    progressPercent: agent.data.progress,
+    synchronousStandbyNames: node.files.dynamic.synchronousStandbyNames,
+    path: node.path.target === null ? null : { node: node.path.target.node, term: node.path.target.term },
+    pendingRestart: agent.observer.view.pendingRestart,
+    certificate: {
+      notAfter: node.credentials.loaded.notAfter.toISOString(),
+      fingerprint: node.credentials.loaded.certFingerprint,
+      caFingerprints: node.credentials.loaded.caFingerprints,
+    },
+    peers: [...node.links.values()].map(({ view }) => ({
+      node: view.peer.node,
+      isConnected: view.isConnected,
+      lastError: view.lastError,
+      heardAgeMs: Number.isFinite(view.heardAtMs) ? Math.round(nowMs - view.heardAtMs) : null,
+    })),
+    members:
+      leadership === null
+        ? null
+        : { reason: leadership.members.reason, standbys: leadership.members.standbys.map(describeStandby) },
+    lastFailover: failoverTimeline(agent),
+  };
+}
+
+function describeStandby(standby: { applicationName: string; state: string; flushLsn: bigint | null }): unknown {
+  return { applicationName: standby.applicationName, state: standby.state };
+}
+
+export function failoverTimeline(agent: InstanceAgent): FailoverTimeline | null {
+  const { leadership } = agent;
+  const { failover } = agent.promotion;
+  if (failover === null) return null;
+  const since = (atMs: number): number => Math.round(atMs - failover.suspectedAtMs);
+  const publishedAtMs = leadership?.times.publishedAtMs ?? null;
+  return {
+    term: failover.term,
+    formerLeader: failover.formerLeader,
+    reason: failover.reason,
+    suspectedAt: new Date(performance.timeOrigin + failover.suspectedAtMs).toISOString(),
+    promisedMs: since(failover.promisedAtMs),
+    swappedMs: since(failover.swappedAtMs),
+    promotedMs: since(failover.promotedAtMs),
+    publishedMs: publishedAtMs === null ? null : since(publishedAtMs),
+  };
+}
+
+/** Gauges are read at the scrape, so nothing is counted while nobody looks. */
+export function instanceMetrics(agent: InstanceAgent): Registry {
+  const registry = new Registry();
+  registry.setDefaultLabels({ group: agent.node.config.group, node: agent.node.config.node });
+  const gauge = (name: string, help: string, read: () => number | null): void => {
+    const one: Gauge = new Gauge({
+      name: `pgspan_${name}`,
+      help,
+      registers: [registry],
+      collect() {
+        const value = read();
+        if (value === null) one.reset();
+        else one.set(value);
+      },
+    });
+  };
+  gauge('term', 'Term of the record as this node knows it.', () => agent.state().leaderView.term);
+  gauge('promised_term', 'Highest term that this node has promised.', () => agent.node.voter.promisedTerm);
+  gauge('is_leader', '1 if this node leads and is open for clients.', () =>
+    agent.leadership?.phase === 'published' ? 1 : 0,
+  );
+  gauge('is_member', '1 if this node is a voting member.', () => (agent.isVotingMember() ? 1 : 0));
+  gauge('accepts_reads', '1 if PostgreSQL accepts connections.', () => (agent.state().acceptsReads ? 1 : 0));
+  gauge(
+    'replication_lag_bytes',
+    'WAL that the leader has flushed and this node has not replayed.',
+    () => agent.state().lagBytes,
+  );
+  gauge('timeline', 'Timeline of this node.', () => agent.state().timeline);
+  gauge(
+    'certificate_expiry_timestamp_seconds',
+    'When the certificate of this node ends.',
+    () => agent.node.credentials.loaded.notAfter.getTime() / 1000,
+  );
+  gauge(
+    'peers_connected',
+    'Other nodes whose agents are reached.',
+    () => [...agent.node.links.values()].filter((link) => link.view.isConnected).length,
+  );
+  gauge(
+    'failover_promised_ms',
+    'Last failover won by this node: from suspicion to enough promises.',
+    () => failoverTimeline(agent)?.promisedMs ?? null,
+  );
+  gauge(
+    'failover_promoted_ms',
+    'Last failover won by this node: from suspicion to the end of recovery.',
+    () => failoverTimeline(agent)?.promotedMs ?? null,
+  );
+  gauge(
+    'failover_published_ms',
+    'Last failover won by this node: from suspicion to clients let in.',
+    () => failoverTimeline(agent)?.publishedMs ?? null,
+  );
+  return registry;
+}

@@ -1,0 +1,158 @@
+/**
+ * The files that a platform puts beside an agent: all that it needs without asking anybody (design.md section 9).
+ * Both platforms write them from the same plan; an agent reloads them on SIGHUP (local) or when the file changes.
+ */
+import * as z from 'zod';
+
+const nameSchema = z.string().min(1).max(63);
+const portSchema = z.int().min(1).max(65535);
+
+/** How to dial one endpoint: `host` is verified against the certificate; `address`, if known, is dialled instead of resolving. */
+export const endpointSchema = z.strictObject({
+  host: z.string().min(1).max(253),
+  /** IP address, or null: resolve `host`. */
+  address: z.string().nullable(),
+  port: portSchema,
+});
+export type Endpoint = z.infer<typeof endpointSchema>;
+
+export const tlsFilesSchema = z.strictObject({
+  /** Server certificate and key of this program (PEM paths); also its client certificate towards other agents. */
+  certFile: z.string(),
+  keyFile: z.string(),
+  /** The trust bundle of all groups. */
+  caFile: z.string(),
+});
+
+export const peerSchema = z.strictObject({
+  node: nameSchema,
+  group: nameSchema,
+  /** PostgreSQL of that node. */
+  postgres: endpointSchema,
+  /** Agent of that node. */
+  agent: endpointSchema,
+  /** Candidates of equal position: higher leads. 0: never leads. */
+  priority: z.int().min(0).max(1000),
+  /** False for read-only groups and cascading nodes: never in M. */
+  votes: z.boolean(),
+});
+export type Peer = z.infer<typeof peerSchema>;
+
+export const storeConfigSchema = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('local'), endpoint: endpointSchema }),
+  z.strictObject({
+    kind: z.literal('etcd'),
+    endpoints: z.array(endpointSchema).min(1).max(9),
+    /** Key of the record. */
+    key: z.string().min(1).max(512),
+    /** PEM paths when etcd has a CA and client certificates of its own; null: the agent's own. */
+    tls: tlsFilesSchema.nullable(),
+    /** False: plain HTTP, for benchmarks beside peers that use it. */
+    secure: z.boolean(),
+  }),
+]);
+export type StoreConfig = z.infer<typeof storeConfigSchema>;
+
+/** Numbers of detection and fence, in milliseconds. */
+export const timingSchema = z.strictObject({
+  detectionMs: z.int().min(300).max(60_000),
+  fenceMs: z.int().min(600).max(180_000),
+  memberTimeoutMs: z.int().min(1000),
+});
+export type Timing = z.infer<typeof timingSchema>;
+
+export const instanceConfigSchema = z.strictObject({
+  globalCluster: nameSchema,
+  group: nameSchema,
+  node: nameSchema,
+  /** Grows with each change; the agent reports the one that it runs. */
+  generation: z.int().min(1),
+  /** This node makes the first database when there is no record and nobody has data. True for exactly one node of the global cluster. */
+  bootstraps: z.boolean(),
+  /** Where things lie; all absolute. */
+  paths: z.strictObject({
+    /** Folder that holds initdb, postgres, pg_basebackup, pg_rewind. */
+    postgresBin: z.string(),
+    /** PGDATA; inside a folder of its own (a mount may hold lost+found). */
+    dataDirectory: z.string(),
+    /** The agent's own durable state: the promise. Outside PGDATA, on the same volume. */
+    stateDirectory: z.string(),
+    /** Sockets and heartbeat files; short (a socket's path has at most 107 bytes), lost with a reboot. */
+    runtimeDirectory: z.string(),
+    /** PostgreSQL's log file; null: inherits the agent's stderr. */
+    postgresLog: z.string().nullable(),
+  }),
+  listen: z.strictObject({
+    /** Address to bind for PostgreSQL, agent and forwarder, and the source of every connection that this node makes; null: all addresses. */
+    address: z.string().nullable(),
+    postgresPort: portSchema,
+    agentPort: portSchema,
+    /** The path: where this node's own PostgreSQL reaches its leader through the agent (leadership.md rule 3). */
+    pathPort: portSchema,
+  }),
+  tls: tlsFilesSchema.extend({
+    /** Client certificate with CN streaming_replica. */
+    replicationCertFile: z.string(),
+    replicationKeyFile: z.string(),
+  }),
+  /** `sslmode` for connections between nodes. */
+  sslMode: z.enum(['verify-full', 'verify-ca', 'require']),
+  /** All nodes with data, this one included. */
+  peers: z.array(peerSchema).min(1).max(64),
+  store: storeConfigSchema,
+  timing: timingSchema,
+  replication: z.strictObject({
+    minCopies: z.int().min(1).max(32),
+    /** Largest number of voting members in one site if the loss of a site must be survived, else 0. */
+    siteMembersMax: z.int().min(0).max(32),
+  }),
+  postgresql: z.strictObject({
+    /** Settings of the plan, in PostgreSQL's own spelling, without quotes. The agent adds only what changes with the leader. */
+    parameters: z.record(z.string(), z.string()),
+    /** Lines of pg_hba.conf, first match wins. */
+    hba: z.array(z.string()),
+    /** Lines of pg_ident.conf. */
+    ident: z.array(z.string()),
+  }),
+  bootstrap: z.strictObject({
+    database: nameSchema,
+    owner: nameSchema,
+    /** File that holds the owner's password and nothing else (owner-only). */
+    ownerPasswordFile: z.string(),
+    superuserPasswordFile: z.string().nullable(),
+  }),
+});
+export type InstanceConfig = z.infer<typeof instanceConfigSchema>;
+
+export const proxyConfigSchema = z.strictObject({
+  globalCluster: nameSchema,
+  group: nameSchema,
+  /** Name of this proxy, `<group>-proxy-<n>`. */
+  name: nameSchema,
+  generation: z.int().min(1),
+  listen: z.strictObject({
+    write: z.strictObject({ address: z.string().nullable(), port: portSchema }),
+    /** null: read routing is off. */
+    read: z.strictObject({ address: z.string().nullable(), port: portSchema }).nullable(),
+    /** /livez, /readyz, /metrics over HTTPS. */
+    health: z.strictObject({ address: z.string().nullable(), port: portSchema }),
+    /** Accept PROXY protocol v2 on the client ports, and from whom (CIDR); empty: never. */
+    proxyProtocolFrom: z.array(z.string()),
+  }),
+  /** Source address of the connections to backends and agents; null: the system's choice. */
+  sourceAddress: z.string().nullable(),
+  tls: tlsFilesSchema,
+  peers: z.array(peerSchema).min(1).max(64),
+  /** Read route: the leader only if no read node can serve. */
+  readFallsBackToLeader: z.boolean(),
+  /** Named limits; defaults and reasons in core. */
+  limits: z.strictObject({
+    connectionsMax: z.int().min(1),
+    holdMs: z.int().min(0),
+    heldConnectionsMax: z.int().min(0),
+    connectTimeoutMs: z.int().min(100),
+    firstBytesTimeoutMs: z.int().min(100),
+    drainMs: z.int().min(0),
+  }),
+});
+export type ProxyConfig = z.infer<typeof proxyConfigSchema>;

@@ -1,0 +1,50 @@
+/**
+ * What `GET /v1/status` of an instance agent says, as far as others rely on it. Loose: an agent of a newer version may say more.
+ * The whole of it is written in agents/instance/status.ts.
+ */
+import * as z from 'zod';
+import { clusterRecordSchema } from './record.ts';
+import { leaderViewSchema, lsnSchema, nodeActivitySchema } from './peer-stream.ts';
+
+export const failoverTimelineSchema = z.object({
+  term: z.int(),
+  formerLeader: z.string(),
+  reason: z.string(),
+  /** ISO 8601 of the moment of suspicion; the others are milliseconds after it. */
+  suspectedAt: z.string(),
+  promisedMs: z.number(),
+  swappedMs: z.number(),
+  promotedMs: z.number(),
+  /** Clients were let in; null: not yet. */
+  publishedMs: z.number().nullable(),
+});
+export type FailoverTimeline = z.infer<typeof failoverTimelineSchema>;
+
+export const nodeStatusSchema = z.object({
+  node: z.string(),
+  leaderView: leaderViewSchema,
+  promisedTerm: z.int(),
+  activity: nodeActivitySchema,
+  reason: z.object({ code: z.string(), message: z.string() }),
+  acceptsReads: z.boolean(),
+  timeline: z.int(),
+  flushLsn: lsnSchema.nullable(),
+  replayLsn: lsnSchema.nullable(),
+  lagBytes: z.number().nullable(),
+  generation: z.int(),
+  record: clusterRecordSchema.nullable(),
+  isMember: z.boolean(),
+  progressPercent: z.number().nullable(),
+  pendingRestart: z.array(z.string()),
+  certificate: z.object({ notAfter: z.string(), fingerprint: z.string(), caFingerprints: z.array(z.string()) }),
+  peers: z.array(
+    z.object({
+      node: z.string(),
+      isConnected: z.boolean(),
+      lastError: z.string().nullable(),
+      heardAgeMs: z.number().nullable(),
+    }),
+  ),
+  lastFailover: failoverTimelineSchema.nullable(),
+});
+export type NodeStatus = z.infer<typeof nodeStatusSchema>;

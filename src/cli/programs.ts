@@ -1,0 +1,41 @@
+/**
+ * The programs that platforms run: `pgspan <program> --config FILE`. They are no verbs for people.
+ * What each one does is in its own folder; here is how it is started and what its failure to start looks like.
+ */
+import { collectWhenIdle } from '../base/idle-collection.ts';
+import { UserError } from '../base/user-error.ts';
+import { reportError } from './report-error.ts';
+
+/** By name. Each takes the path of its configuration file and returns when it serves, or when it ends. */
+const PROGRAMS = {
+  instance: async (config: string) => await (await import('../agents/instance/main.ts')).runInstance(config),
+  proxy: async (config: string) => await (await import('../agents/proxy/main.ts')).runProxy(config),
+  'record-server': async (config: string) => await (await import('./record-server.ts')).runRecordServer(config),
+} as const;
+
+export type ProgramName = keyof typeof PROGRAMS;
+
+export function isProgram(name: string): name is ProgramName {
+  return Object.hasOwn(PROGRAMS, name);
+}
+
+/** Runs one. If it cannot start, the reason goes to stderr and the exit code is set. @param words after its name */
+export async function runProgram(name: ProgramName, words: readonly string[]): Promise<void> {
+  collectWhenIdle();
+  try {
+    await PROGRAMS[name](configFile(name, words));
+  } catch (error) {
+    process.exitCode = reportError(error);
+  }
+}
+
+function configFile(name: ProgramName, words: readonly string[]): string {
+  const [option, file] = words;
+  if (option === '--config' && file !== undefined && words.length === 2) return file;
+  throw new UserError({
+    code: 'PROGRAM_USAGE',
+    kind: 'usage',
+    message: `Cannot start the program "${name}" with "${words.join(' ')}": it takes --config FILE and nothing else`,
+    todo: 'Leave starting it to the platform ("pgspan local up"), or give it the configuration file that the platform wrote',
+  });
+}

@@ -1,0 +1,47 @@
+/**
+ * Rule 1: when a member holds its leader for lost. A suspicion alone changes nothing: it only makes the member ask the others.
+ */
+import type { Reason } from './voter.ts';
+
+/** What one member knows of its leader; every time is of one monotonic clock, in ms. */
+export interface LeaderSigns {
+  readonly nowMs: number;
+  readonly detectionMs: number;
+  /** When the newest heartbeat of this leader and term came in, or when this member began to wait for the first one. */
+  readonly lastBeatAtMs: number;
+  /** The stream ended and a new one was refused: nothing listens there any more. */
+  readonly isRefused: boolean;
+  /** The leader itself says that its PostgreSQL is gone and that somebody else should lead. */
+  readonly handsOver: boolean;
+  /** Age of the leader's newest probe commit as of `lastBeatAtMs`; null when it told none. */
+  readonly probeAgeMs: number | null;
+  /**
+   * Members that hear the leader and stream from it are a write quorum: then a probe that gets no answer is the fault of the
+   * leader's PostgreSQL, not of missing members.
+   */
+  readonly hasStreamingQuorum: boolean;
+}
+
+export type Suspicion = { readonly isSuspect: boolean; readonly reason: Reason };
+
+/**
+ * A probe waits for the slowest flush on w members, and is sent each PROBE_INTERVAL_MS: a PostgreSQL is held for hung only
+ * after this multiple of `detection`, since a checkpoint may hold up a flush for longer than a heartbeat ever waits.
+ */
+export const PROBE_DETECTION_FACTOR = 3;
+
+export function decideSuspicion(signs: LeaderSigns): Suspicion {
+  const suspect = (code: string, message: string): Suspicion => ({ isSuspect: true, reason: { code, message } });
+  if (signs.handsOver) return suspect('LeaderHandsOver', 'The leader says that its PostgreSQL is gone');
+  if (signs.isRefused) return suspect('LeaderRefused', "The leader's agent is gone: connections are refused");
+  const silenceMs = signs.nowMs - signs.lastBeatAtMs;
+  if (silenceMs >= signs.detectionMs)
+    return suspect('LeaderSilent', `No heartbeat from the leader for ${Math.round(silenceMs)} ms`);
+  if (
+    signs.probeAgeMs !== null &&
+    signs.hasStreamingQuorum &&
+    signs.probeAgeMs >= signs.detectionMs * PROBE_DETECTION_FACTOR
+  )
+    return suspect('LeaderHangs', `The leader's PostgreSQL has not committed for ${signs.probeAgeMs} ms`);
+  return { isSuspect: false, reason: { code: 'LeaderAlive', message: 'The leader is heard' } };
+}

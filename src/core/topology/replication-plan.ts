@@ -1,0 +1,36 @@
+/** Who votes, and how many must hold a commit (leadership.md "State"): w + v = |M| + 1. */
+import type { PostgresGroup } from '../../api/postgres-group.ts';
+import { decideWriteQuorum } from '../leadership/quorum.ts';
+import { nodeName } from './names.ts';
+import type { ReplicationPlan } from './plan-types.ts';
+import type { SharedSettings } from './shared-settings.ts';
+import { planSurvival } from './survival.ts';
+
+export function planReplication(
+  groups: readonly PostgresGroup[],
+  shared: SharedSettings['replication'],
+): ReplicationPlan {
+  const votersByGroup = groups
+    .filter((group) => group.spec.role === 'readWrite' && group.spec.instances > 0)
+    .map((group) => ({
+      group: group.metadata.name,
+      voters: Array.from({ length: group.spec.instances }, (_, index) => nodeName(group.metadata.name, index + 1)),
+    }));
+  const voters = votersByGroup.flatMap((group) => group.voters);
+  const minCopies = shared.minCopies ?? (voters.length >= 3 ? 2 : 1);
+  const survivesSite = shared.surviveSiteLoss ?? votersByGroup.length >= 2;
+  const largestSite = Math.max(0, ...votersByGroup.map((group) => group.voters.length));
+  const siteMembersMax = survivesSite && votersByGroup.length >= 2 ? largestSite : 0;
+  const writeQuorum = decideWriteQuorum(voters.length, { minCopies, siteMembersMax });
+  const electionQuorum = voters.length + 1 - writeQuorum;
+  const survives = planSurvival({
+    votersByGroup,
+    siteCount: groups.length,
+    writeQuorum,
+    electionQuorum,
+    minCopies,
+    memberTimeout: shared.memberTimeout,
+    scope: shared.scope,
+  });
+  return { scope: shared.scope, minCopies, siteMembersMax, voters, writeQuorum, electionQuorum, survives };
+}

@@ -1,0 +1,66 @@
+/** Asks every agent and proxy of a global cluster how it is, all at once, and puts the answers together (core/status). */
+import { nodeStatusSchema } from '../api/node-status.ts';
+import { createReloadableTls, type ReloadableTls } from '../base/mutual-tls.ts';
+import {
+  type ClusterStatus,
+  type NodeObservation,
+  type ProxyObservation,
+  summarizeStatus,
+} from '../core/status/cluster-status.ts';
+import { askAgent } from './agent-api.ts';
+import type { ClusterAccess, NodeAccess, ProxyAccess } from './ports.ts';
+
+/** A node on the same machine answers in milliseconds, one across the ocean in a quarter of a second; longer is no answer. */
+export const ASK_TIMEOUT_MS = 1500;
+
+/** Never throws for a node that does not answer: that is what it reports. */
+export async function observeCluster(access: ClusterAccess): Promise<ClusterStatus> {
+  const credentials = await createReloadableTls(access.credentials);
+  const [nodes, proxies] = await Promise.all([
+    Promise.all(access.nodes.map((node) => observeNode(node, credentials))),
+    Promise.all(access.proxies.map((proxy) => observeProxy(proxy, credentials))),
+  ]);
+  const { plan } = access;
+  return summarizeStatus({
+    globalCluster: plan.globalCluster,
+    nodes,
+    proxies,
+    minCopies: plan.replication.minCopies,
+    memberTimeoutMs: plan.timing.memberTimeoutMs,
+  });
+}
+
+async function observeNode(node: NodeAccess, credentials: ReloadableTls): Promise<NodeObservation> {
+  const { name, group, faults } = node;
+  const silent = (why: string): NodeObservation => ({ name, group, faults, answer: { kind: 'silent', why } });
+  if (node.isRunning === false) return silent('its agent is not running; `pgspan local up` starts it');
+  try {
+    const { status, body } = await askAgent({
+      target: node.agent,
+      credentials,
+      path: '/v1/status',
+      timeoutMs: ASK_TIMEOUT_MS,
+    });
+    if (status !== 200) return silent(`its agent answered ${status}`);
+    return { name, group, faults, answer: { kind: 'answered', status: nodeStatusSchema.parse(body) } };
+  } catch (error) {
+    return silent((error as Error).message);
+  }
+}
+
+async function observeProxy(proxy: ProxyAccess, credentials: ReloadableTls): Promise<ProxyObservation> {
+  const { name, group, faults } = proxy;
+  const unready = (reason: string): ProxyObservation => ({ name, group, faults, isReady: false, reason });
+  if (proxy.isRunning === false) return unready('it is not running; `pgspan local up` starts it');
+  try {
+    const { status } = await askAgent({
+      target: proxy.health,
+      credentials,
+      path: '/readyz',
+      timeoutMs: ASK_TIMEOUT_MS,
+    });
+    return status === 200 ? { name, group, faults, isReady: true, reason: null } : unready(`it answered ${status}`);
+  } catch (error) {
+    return unready((error as Error).message);
+  }
+}

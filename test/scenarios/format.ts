@@ -1,0 +1,67 @@
+/**
+ * Scenarios as data: what happens to a running global cluster, step by step, and what must be so in between. The words are
+ * the cluster's own (leader, follower), so that one file says the same of simulated nodes and of real processes.
+ *
+ * Targets: `leader`, `follower`, `other` (the second follower), `former` (who led when the scenario began), `record`; each node
+ * also by part (`leader/postgres`, `follower/agent`) and by group (`leader-group`). `follower`, `other` and `former` mean the same
+ * nodes from the first step to the last; `leader` is whoever leads when the step begins.
+ *
+ * After the last step the runner heals everything, waits until the cluster is whole, and checks what holds for every scenario:
+ * no acknowledged write is missing, no open session of a former leader was acknowledged after the next leader's first commit,
+ * and each timeline was begun by one node only.
+ */
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse } from 'yaml';
+import * as z from 'zod';
+
+const PART = '(/(postgres|agent|watchdog))?';
+const targetSchema = z
+  .string()
+  .regex(new RegExp(`^(record|(leader|follower|other|former)(-group|${PART}))$`), 'is no target: see format.ts');
+
+const faultSchema = z.enum(['kill', 'freeze', 'thaw', 'cut', 'heal', 'fill-disk', 'slow-disk']);
+
+const stepSchema = z.union([
+  z.strictObject({ fault: faultSchema, target: targetSchema }),
+  /** Starts what is missing, as `pgspan local up`. */
+  z.strictObject({ start: z.literal('what is missing') }),
+  z.strictObject({ switchover: z.enum(['follower', 'best']) }),
+  /** Waits, for what only time brings. */
+  z.strictObject({ pauseMs: z.int().min(1).max(120_000) }),
+  /** Another node than `former` leads and the client's writes are acknowledged. */
+  z.strictObject({ expect: z.literal('another leader'), withinMs: z.int().max(120_000) }),
+  /** `former` leads, all the time, and writes go on without a gap of `gapMs`. */
+  z.strictObject({ expect: z.literal('same leader'), forMs: z.int().max(120_000), gapMs: z.int() }),
+  /** All nodes run, follow or lead, and are members. */
+  z.strictObject({ expect: z.literal('whole'), withinMs: z.int().max(180_000) }),
+  z.strictObject({ expect: z.literal('writes'), withinMs: z.int().max(120_000) }),
+  /** Not one acknowledgement. */
+  z.strictObject({ expect: z.literal('no writes'), forMs: z.int().max(120_000) }),
+]);
+
+export const scenarioSchema = z.strictObject({
+  /** A fact: what must be so. */
+  title: z.string().min(10),
+  /** Part of `npm test`: one of each class of fault. The others run with `npm run test:chaos`. */
+  quick: z.boolean().default(false),
+  /** Longest gap between two acknowledgements that the client may see; null: not limited. A busy machine gets more. */
+  outageMsMax: z.int().nullable().default(null),
+  steps: z.array(stepSchema).min(1).max(100),
+});
+export type Scenario = z.infer<typeof scenarioSchema> & { readonly name: string };
+export type ScenarioStep = z.infer<typeof stepSchema>;
+
+const FOLDER = join(import.meta.dirname, 'files');
+
+/** All scenarios by file name, in its order. Throws with file and path of the first mistake. */
+export function loadScenarios(): Scenario[] {
+  return readdirSync(FOLDER)
+    .filter((file) => file.endsWith('.yaml'))
+    .sort()
+    .map((file) => {
+      const parsed = scenarioSchema.safeParse(parse(readFileSync(join(FOLDER, file), 'utf8')));
+      if (!parsed.success) throw new Error(`${file}: ${z.prettifyError(parsed.error)}`);
+      return { name: file.replace(/\.yaml$/, ''), ...parsed.data };
+    });
+}
