@@ -103,6 +103,35 @@ const loadBalancerSchema = z.strictObject({
     .describe("Class of the load balancer; default: the cluster's own."),
 });
 
+/** A NetworkPolicyPeer of Kubernetes; the API server checks what is in its selectors. */
+const networkPeerSchema = z.strictObject({
+  podSelector: z.record(z.string(), z.unknown()).optional().describe('Pods with these labels.'),
+  namespaceSelector: z.record(z.string(), z.unknown()).optional().describe('Namespaces with these labels.'),
+  ipBlock: z
+    .strictObject({
+      cidr: z
+        .union([z.cidrv4(), z.cidrv6()], { error: 'a range such as "10.0.0.0/8"' })
+        .describe('Range of addresses.'),
+      except: z.array(z.string().max(50)).max(32).optional().describe('Ranges in it that are left out.'),
+    })
+    .optional()
+    .describe('Addresses.'),
+});
+
+const networkPolicySchema = z.strictObject({
+  enabled: z
+    .boolean()
+    .default(false)
+    .describe(
+      'Make NetworkPolicies: PostgreSQL is reached by the proxies, poolers and nodes of this global cluster, and what the load balancers let in; the proxies by `clients`.',
+    ),
+  clients: z
+    .array(networkPeerSchema)
+    .max(64)
+    .default([])
+    .describe('Who may connect to the proxies, as in `from` of a NetworkPolicy. Empty: everybody.'),
+});
+
 export const connectivitySchema = z.strictObject({
   dns: dnsSchema.describe('Names outside of the Kubernetes cluster.'),
   internodeTrafficStrategy: z
@@ -128,6 +157,9 @@ export const connectivitySchema = z.strictObject({
     .optional()
     .describe('Template of the Service for reads, `<group>-r`, and of the global one.'),
   loadBalancer: loadBalancerSchema.prefault({}).describe('Load balancers.'),
+  networkPolicy: networkPolicySchema
+    .prefault({})
+    .describe('Which pods may connect to those of this group. (Kubernetes only.)'),
   splitDNS: splitDnsSchema
     .prefault({})
     .describe('The resolver beside each server; only with `internodeTrafficStrategy: SplitDNS`.'),

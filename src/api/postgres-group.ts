@@ -18,6 +18,7 @@ import {
   roleSchema,
 } from './postgres-group-database.ts';
 import { poolerSchema, proxySettingsSchema } from './postgres-group-routing.ts';
+import { schedulingSchema } from './postgres-group-scheduling.ts';
 import {
   byteQuantitySchema,
   cpuQuantitySchema,
@@ -132,6 +133,7 @@ const specSchema = z.strictObject({
     .describe('Image of PostgreSQL, 15 to 18. (The local platform uses the PostgreSQL of the machine.)'),
   resources: resourcesSchema.prefault({}).describe('Processors and memory of each node.'),
   storage: storageSchema.prefault({}).describe('Volume of each node.'),
+  scheduling: schedulingSchema.prefault({}).describe('Where the pods of this group run. (Kubernetes only.)'),
   role: z
     .enum(['readWrite', 'readOnly'])
     .default('readWrite')

@@ -1,0 +1,39 @@
+/**
+ * Where things are in the pods: paths, ports and users. The image's start scripts and the agents' configuration agree on
+ * these; nobody else joins a path.
+ */
+
+/** What the init container copies out of pgspan's image: Node, its libraries, the agent. */
+export const PROGRAM_FOLDER = '/opt/pgspan';
+/** Where the init container finds the volume that the next container sees at PROGRAM_FOLDER. */
+export const PROGRAM_TARGET = '/target';
+export const INSTALL_PROGRAM = `${PROGRAM_FOLDER}/bin/install-program`;
+export const INSTANCE_PROGRAM = `${PROGRAM_FOLDER}/bin/pgspan-instance`;
+export const PGSPAN_PROGRAM = `${PROGRAM_FOLDER}/bin/pgspan`;
+
+export const CONFIG_FOLDER = '/etc/pgspan/config';
+export const INSTANCE_CONFIG_KEY = 'instance.json';
+export const PROXY_CONFIG_KEY = 'proxy.json';
+export const TLS_FOLDER = '/etc/pgspan/tls';
+/** Also where applications are told to mount the Secret `<group>-app`: its URIs name the CA's file here. */
+export const APP_FOLDER = '/etc/pgspan/app';
+export const SUPERUSER_FOLDER = '/etc/pgspan/superuser';
+
+/** The node's volume. PGDATA is a folder below: a file system's root may hold lost+found. */
+export const VOLUME_FOLDER = '/var/lib/pgspan';
+export const DATA_DIRECTORY = `${VOLUME_FOLDER}/pgdata`;
+export const STATE_DIRECTORY = `${VOLUME_FOLDER}/state`;
+export const RUNTIME_DIRECTORY = '/run/pgspan';
+
+/** `postgres` of the image that Docker's library has, which Debian's packages are in. Any other number works for the files. */
+export const POD_UID = 999;
+export const POD_USER = 'postgres';
+
+/** Only this pod reaches it. */
+export const PATH_PORT = 5481;
+export const PROXY_WRITE_PORT = 5432;
+export const PROXY_READ_PORT = 5433;
+export const PROXY_HEALTH_PORT = 5480;
+
+/** Where the packages of Debian and of postgresql.org put the programs of a major version. */
+export const postgresBinFolder = (major: number): string => `/usr/lib/postgresql/${major}/bin`;

@@ -1,0 +1,27 @@
+/** Facts for rendering the objects of a group, as the operator would have them; certificates are texts, not real ones. */
+import type { CertificatePair, GroupFacts } from '../../src/operator/objects/render-input.ts';
+import type { GlobalPlan } from '../../src/core/topology/plan-types.ts';
+
+export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): GroupFacts {
+  const names = plan.groups.flatMap(({ nodes, proxies }) => [...nodes, ...proxies].map(({ name }) => name));
+  const pairs = (what: string) =>
+    Object.fromEntries(
+      names.map((name): [string, CertificatePair] => [
+        name,
+        { certificate: `${what} certificate of ${name}\n`, key: `${what} key of ${name}\n` },
+      ]),
+    );
+  return {
+    ownerUid: '11111111-2222-3333-4444-555555555555',
+    programImage: 'pgspan:dev',
+    store: { kind: 'local', endpoint: { host: 'orders-record', address: null, port: 7443 } },
+    certificates: pairs('server'),
+    replicationCertificates: pairs('replication'),
+    trustBundle: '-----BEGIN CERTIFICATE-----\n',
+    app: { username: 'app', password: 'p@ss:w/rd' },
+    superuserPassword: 'super',
+    storedConfigs: {},
+    storedVolumes: {},
+    ...change,
+  };
+}
