@@ -50,6 +50,17 @@ export const storeConfigSchema = z.discriminatedUnion('kind', [
     /** False: plain HTTP, for benchmarks beside peers that use it. */
     secure: z.boolean(),
   }),
+  z.strictObject({
+    kind: z.literal('lease'),
+    /** The Kubernetes API; null: where the environment of a container says. */
+    endpoint: endpointSchema.nullable(),
+    namespace: nameSchema,
+    /** Name of the Lease; the operator makes it. */
+    name: nameSchema,
+    /** Token of the service account and CA of the API server, as the kubelet mounts and renews them. */
+    tokenFile: z.string(),
+    caFile: z.string(),
+  }),
 ]);
 export type StoreConfig = z.infer<typeof storeConfigSchema>;
 
@@ -71,7 +82,7 @@ export const instanceConfigSchema = z.strictObject({
   bootstraps: z.boolean(),
   /** Where things lie; all absolute. */
   paths: z.strictObject({
-    /** Folder that holds initdb, postgres, pg_basebackup, pg_rewind. */
+    /** Folder that holds initdb, postgres, pg_basebackup, pg_rewind; "auto": where they are found, that of the data's version first. */
     postgresBin: z.string(),
     /** PGDATA; inside a folder of its own (a mount may hold lost+found). */
     dataDirectory: z.string(),

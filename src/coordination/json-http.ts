@@ -13,7 +13,7 @@ import type { DialTarget, ReloadableTls } from '../base/mutual-tls.ts';
 export interface JsonHttpOptions {
   readonly target: DialTarget;
   /** Null: plain HTTP. */
-  readonly tls: ReloadableTls | null;
+  readonly tls: Pick<ReloadableTls, 'connectOptions'> | null;
   readonly sourceAddress: string | null;
 }
 

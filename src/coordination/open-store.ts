@@ -2,6 +2,7 @@
 import type { StoreConfig } from '../api/agent-config.ts';
 import { createReloadableTls, type ReloadableTls } from '../base/mutual-tls.ts';
 import { openEtcdStore } from './etcd-store.ts';
+import { openLeaseStore } from './lease-store.ts';
 import { openLocalStore } from './local-store.ts';
 import type { RecordStore } from './store.ts';
 
@@ -29,6 +30,14 @@ export function openRecordStore(config: StoreConfig, tls: ReloadableTls, options
         key: config.key,
         tls: config.secure ? tls : null,
         sourceAddress: options.sourceAddress,
+      });
+    case 'lease':
+      return openLeaseStore({
+        target: config.endpoint,
+        namespace: config.namespace,
+        name: config.name,
+        tokenFile: config.tokenFile,
+        caFile: config.caFile,
       });
   }
 }

@@ -1,7 +1,7 @@
 /**
  * Keeps a watch alive: read, follow the store's stream, and when that ends begin again, with bounded back-off.
  * A stream that says nothing proves nothing (a frozen server, one cut off from its quorum), so the record is read
- * linearizably every RECHECK_INTERVAL_MS as well; a read that fails ends the stream too.
+ * linearizably every `recheckIntervalMs` as well; a read that fails ends the stream too.
  *
  *   connecting --read ok--> tell, open stream --end | failed recheck--> wait --> connecting
  */
@@ -28,6 +28,7 @@ export function runWatch(
   source: WatchSource,
   onChange: (stored: StoredRecord) => void,
   onError: (error: Error) => void = () => {},
+  { recheckIntervalMs = RECHECK_INTERVAL_MS }: { readonly recheckIntervalMs?: number } = {},
 ): { close(): void } {
   let closed = false;
   let failures = 0;
@@ -69,12 +70,12 @@ export function runWatch(
         // What the stream has told meanwhile may be newer than this.
         if (last === lastAtStart) follow(stored);
         failures = 0;
-        timer = setTimeout(recheck, RECHECK_INTERVAL_MS);
+        timer = setTimeout(recheck, recheckIntervalMs);
       } catch (error) {
         if (stream === opened) retry(error as Error);
       }
     };
-    timer = setTimeout(recheck, RECHECK_INTERVAL_MS);
+    timer = setTimeout(recheck, recheckIntervalMs);
   };
 
   void connect();

@@ -27,8 +27,8 @@ import { promisify } from 'node:util';
 import { UserError } from '../base/user-error.ts';
 import { cacheFolder, isBundled, sourceRoot } from './cache-folder.ts';
 
-/** `agent`: an instance agent or the record's server: little CPU, kept small. `proxy`: moves bytes, kept fast. */
-export type ProgramKind = 'agent' | 'proxy';
+/** `agent`: an instance agent or the record's server: little CPU, kept small. `proxy`: moves bytes, kept fast. `operator`: as an agent, with many objects. */
+export type ProgramKind = 'agent' | 'proxy' | 'operator';
 
 export interface Program {
   /** Absolute path of the Node to run; any user can execute it. */
@@ -43,7 +43,7 @@ export interface Program {
  * Flags by kind, each measured: docs/decisions/agent-memory.md says what each one saves and what it costs.
  * Node's start-up snapshot saves 20 ms of a start and costs 4 MiB for as long as the process lives.
  */
-const NODE_FLAGS: Readonly<Record<ProgramKind, readonly string[]>> = {
+export const NODE_FLAGS: Readonly<Record<ProgramKind, readonly string[]>> = {
   agent: [
     '--no-node-snapshot',
     '--expose-gc',
@@ -55,6 +55,7 @@ const NODE_FLAGS: Readonly<Record<ProgramKind, readonly string[]>> = {
     '--max-old-space-size=128',
   ],
   proxy: ['--no-node-snapshot', '--expose-gc'],
+  operator: ['--no-node-snapshot', '--expose-gc', '--optimize-for-size', '--max-semi-space-size=1'],
 };
 
 /** One arena: glibc otherwise keeps one for each of libuv's and V8's threads, which hold on to what they once used. */

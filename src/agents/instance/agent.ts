@@ -212,9 +212,9 @@ export class InstanceAgent {
   /** New configuration of the platform: peers, settings, timing. */
   async reconfigure(config: InstanceConfig): Promise<void> {
     this.node.config = config;
-    await this.node.credentials.reload();
+    const hasNewCertificate = await this.node.credentials.reload();
     this.connectPeers();
-    if (await this.node.files.write(config, {})) this.node.postmaster.reload();
+    if ((await this.node.files.write(config, {})) || hasNewCertificate) this.node.postmaster.reload();
     if (this.observer.view.state.kind !== 'stopped') await this.observer.readPendingRestart().catch(() => []);
     this.wake();
     this.node.changed();

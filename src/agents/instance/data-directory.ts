@@ -63,6 +63,10 @@ export class DataDirectory {
     this.#inspectedAtMs = performance.now();
     this.#problem = null;
     this.#hasData = await hasDatabase(config.paths.dataDirectory);
+    if (this.#node.programsProblem !== null) {
+      this.#problem = this.#node.programsProblem;
+      return;
+    }
     if (!this.#hasData) return;
     try {
       this.#problem = await findVersionMismatch(config);

@@ -3,12 +3,13 @@
  *
  *   SIGTERM, SIGINT   hand over if leading, stop PostgreSQL, end
  *   SIGUSR2           end, and leave PostgreSQL running for the next agent to adopt
- *   SIGHUP            read configuration and certificates again
+ *   SIGHUP            read configuration and certificates again; so does a change of their files
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import pino, { type Logger } from 'pino';
 import { type InstanceConfig, instanceConfigSchema } from '../../api/agent-config.ts';
 import { createReloadableTls } from '../../base/mutual-tls.ts';
+import { watchFiles } from '../../base/watch-files.ts';
 import { loadStoreTls, openRecordStore } from '../../coordination/open-store.ts';
 import { InstanceAgent } from './agent.ts';
 import { ForcedFailoverError } from './election.ts';
@@ -18,6 +19,7 @@ import { NodeContext } from './node-context.ts';
 import { PathForwarder } from './path-forwarder.ts';
 import { type OrderResult, PeerServer } from './peer-server.ts';
 import { Postmaster } from './postmaster.ts';
+import { findServerPrograms } from './server-programs.ts';
 import { instanceMetrics, instanceStatus } from './status.ts';
 import { SwitchoverError } from './switchover.ts';
 import { VoterFile } from './voter-file.ts';
@@ -47,7 +49,13 @@ export async function runInstance(configPath: string): Promise<void> {
     isReloadAsked = true;
   };
   process.on('SIGHUP', remember);
-  const config = await readInstanceConfig(configPath);
+  const given = await readInstanceConfig(configPath);
+  const programs = await findServerPrograms(given);
+  const withPrograms = (one: InstanceConfig): InstanceConfig => ({
+    ...one,
+    paths: { ...one.paths, postgresBin: programs.bin },
+  });
+  const config = withPrograms(given);
   const log = pino({ level: process.env.PGSPAN_LOG_LEVEL ?? 'info', base: { node: config.node } });
   const { paths } = config;
   await mkdir(paths.stateDirectory, { recursive: true, mode: 0o700 });
@@ -74,7 +82,19 @@ export async function runInstance(configPath: string): Promise<void> {
     port: config.listen.pathPort,
     sourceAddress: config.listen.address,
   });
-  const node = new NodeContext({ config, log, store, credentials, voterFile, stored, postmaster, sql, path, files });
+  const node = new NodeContext({
+    config,
+    log,
+    store,
+    credentials,
+    voterFile,
+    stored,
+    postmaster,
+    sql,
+    path,
+    files,
+    programsProblem: programs.problem,
+  });
   const server = new PeerServer({
     globalCluster: config.globalCluster,
     credentials,
@@ -103,9 +123,9 @@ export async function runInstance(configPath: string): Promise<void> {
   }, config.timing.fenceMs / FEEDS_PER_FENCE);
   log.info({ agentPort: config.listen.agentPort, incarnation: node.voter.incarnation }, 'agent runs');
 
-  handleSignals(log, {
+  const actions = handleSignals(log, {
     reload: async () => {
-      await agent.reconfigure(await readInstanceConfig(configPath));
+      await agent.reconfigure(withPrograms(await readInstanceConfig(configPath)));
       if (storeTls !== credentials) await storeTls.reload();
     },
     end: async (mode) => {
@@ -116,6 +136,7 @@ export async function runInstance(configPath: string): Promise<void> {
       await (mode === 'release' ? watchdog.release(RESTART_GRACE_MS) : watchdog.stop());
     },
   });
+  watchFiles([configPath, ...Object.values(config.tls)], () => actions.reload());
   process.removeListener('SIGHUP', remember);
   if (isReloadAsked) process.emit('SIGHUP', 'SIGHUP');
 }
@@ -123,7 +144,7 @@ export async function runInstance(configPath: string): Promise<void> {
 function handleSignals(
   log: Logger,
   actions: { reload(): Promise<void>; end(mode: 'stop' | 'release'): Promise<void> },
-): void {
+): { reload(): void } {
   let isEnding = false;
   const end = (mode: 'stop' | 'release') => (): void => {
     if (isEnding) return;
@@ -138,12 +159,14 @@ function handleSignals(
     );
   };
   process.on('SIGTERM', end('stop')).on('SIGINT', end('stop')).on('SIGUSR2', end('release'));
-  process.on('SIGHUP', () => {
+  const reload = (): void => {
     actions.reload().then(
       () => log.info('configuration read again'),
       (error: Error) => log.error({ error: error.message }, 'configuration not taken'),
     );
-  });
+  };
+  process.on('SIGHUP', reload);
+  return { reload };
 }
 
 /** POST orders. Refusals for a reason that the caller can act on are 409 with its code. */

@@ -32,6 +32,8 @@ export interface NodeParts {
   readonly sql: LocalSql;
   readonly path: PathForwarder;
   readonly files: ConfigurationFiles;
+  /** Why no server can be run with the programs that are there; null: it can. */
+  readonly programsProblem: Reason | null;
 }
 
 export class NodeContext {
@@ -42,6 +44,7 @@ export class NodeContext {
   readonly sql: LocalSql;
   readonly path: PathForwarder;
   readonly files: ConfigurationFiles;
+  readonly programsProblem: Reason | null;
   readonly links = new Map<string, PeerLink>();
   /** Serialises promise, follow and everything else that writes the voter file. */
   readonly voterMutex = new Mutex();
@@ -69,6 +72,7 @@ export class NodeContext {
     this.sql = parts.sql;
     this.path = parts.path;
     this.files = parts.files;
+    this.programsProblem = parts.programsProblem;
     this.#voterFile = parts.voterFile;
     this.#stored = parts.stored;
   }

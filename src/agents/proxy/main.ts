@@ -12,6 +12,7 @@ import pino from 'pino';
 import type { ProxyConfig } from '../../api/agent-config.ts';
 import { createReloadableTls, type ReloadableTls } from '../../base/mutual-tls.ts';
 import { delay } from '../../base/wait-until.ts';
+import { watchFiles } from '../../base/watch-files.ts';
 import type { Route } from '../../core/routing/routes.ts';
 import { PeerWatch } from '../peer-stream/peer-watch.ts';
 import { createCancelForwarder } from './cancel-forwarder.ts';
@@ -19,7 +20,7 @@ import { listenForClients } from './client-listener.ts';
 import { startHealthServer } from './health-server.ts';
 import { watchLostNodes } from './lost-nodes.ts';
 import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
-import { readProxyConfig, watchConfig } from './proxy-config.ts';
+import { readProxyConfig } from './proxy-config.ts';
 import { createRefusalTls, type RefusalTls } from './refusal.ts';
 import { Router, type RouterEvents } from './router.ts';
 
@@ -108,7 +109,7 @@ export class RunningProxy {
       connectTimeoutMs: () => this.#config.limits.connectTimeoutMs,
       onLost: (node) => this.#router.endSessionsOf(node, 'lost'),
     });
-    this.#files = watchConfig([configFile, ...Object.values(config.tls)], () => void this.reload());
+    this.#files = watchFiles([configFile, ...Object.values(config.tls)], () => void this.reload());
   }
 
   /** Opens the streams and the ports. Throws ListenError; then `close` is the caller's. */

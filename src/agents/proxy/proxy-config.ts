@@ -1,8 +1,6 @@
-/** Reading the proxy's configuration file, and noticing that it or a certificate changed. */
-import { type FSWatcher, watch } from 'node:fs';
+/** Reading the proxy's configuration file. */
 import { readFile } from 'node:fs/promises';
 import * as net from 'node:net';
-import { dirname } from 'node:path';
 import { type ProxyConfig, proxyConfigSchema } from '../../api/agent-config.ts';
 
 /** Code PROXY_CONFIG_INVALID or PROXY_CONFIG_UNREADABLE. */
@@ -48,34 +46,4 @@ function checkCidrs(file: string, cidrs: readonly string[]): void {
       `Cannot use "${file}": listen.proxyProtocolFrom: "${cidr}" is no address or CIDR`,
     );
   }
-}
-
-/** A renewal writes several files; this long after the last change all of them are there. */
-const SETTLE_MS = 200;
-
-/**
- * Calls back a moment after something in the folders of `files` changed. The folders, because a mounted ConfigMap or
- * Secret changes by a symbolic link beside its files.
- */
-export function watchConfig(files: readonly string[], onChange: () => void): { close(): void } {
-  let timer: NodeJS.Timeout | null = null;
-  const notice = (): void => {
-    if (timer !== null) clearTimeout(timer);
-    timer = setTimeout(onChange, SETTLE_MS);
-  };
-  // A folder that may be entered but not listed cannot be watched: then SIGHUP is what tells of changes.
-  const watchers = [...new Set(files.map((file) => dirname(file)))].flatMap((folder): FSWatcher[] => {
-    try {
-      return [watch(folder, notice).on('error', () => {})];
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
-      return [];
-    }
-  });
-  return {
-    close() {
-      if (timer !== null) clearTimeout(timer);
-      for (const watcher of watchers) watcher.close();
-    },
-  };
 }
