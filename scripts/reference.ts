@@ -113,7 +113,7 @@ function typeText(schema: JsonSchema): string {
   if (schema.type === 'array') return `list of ${typeText(schema.items ?? {})}`;
   if (schema.type === 'object') return schema.properties === undefined ? 'mapping' : 'section';
   if (schema.type === 'integer' || schema.type === 'number') return `number${rangeText(schema)}`;
-  return TYPE_WORDS[schema.type ?? ''] ?? 'any';
+  return typeof schema.type === 'string' ? (TYPE_WORDS[schema.type] ?? 'any') : 'any';
 }
 
 const TYPE_WORDS: Readonly<Record<string, string>> = { string: 'text', boolean: '`true`, `false`' };

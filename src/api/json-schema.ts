@@ -1,5 +1,5 @@
 /**
- * JSON Schema of PostgresGroup, for editors, the reference page and (later) the CRD. Made from the one schema in zod.
+ * JSON Schema of PostgresGroup, for editors, the reference page and the CRD. Made from the one schema in zod.
  * It describes what a user may write: fields with defaults are optional.
  */
 import * as z from 'zod';
@@ -7,7 +7,8 @@ import { postgresGroupSchema } from './postgres-group.ts';
 
 /** The part of JSON Schema that ours uses. */
 export interface JsonSchema {
-  readonly type?: string;
+  /** A list where several types need no more said. */
+  readonly type?: string | readonly string[];
   readonly description?: string;
   readonly default?: unknown;
   readonly const?: unknown;
@@ -21,14 +22,36 @@ export interface JsonSchema {
   readonly maximum?: number;
   readonly minLength?: number;
   readonly maxLength?: number;
+  readonly minItems?: number;
   readonly maxItems?: number;
   readonly pattern?: string;
+  /** What `pattern` accepts, in words. Ours, and only on request. */
+  readonly patternMeaning?: string;
   readonly format?: string;
 }
 
 export function postgresGroupJsonSchema(): JsonSchema {
   const schema = z.toJSONSchema(postgresGroupSchema, { io: 'input', unrepresentable: 'any' });
   return withoutNoise({ title: 'PostgresGroup', ...schema }) as JsonSchema;
+}
+
+/** As it is, with `patternMeaning` beside each `pattern`: the words of a refusal, for those who refuse without zod. */
+export function jsonSchemaWithMeanings(schema: z.ZodType): JsonSchema {
+  return z.toJSONSchema(schema, {
+    io: 'input',
+    unrepresentable: 'any',
+    override: ({ zodSchema, jsonSchema }) => {
+      const meaning = jsonSchema.pattern === undefined ? undefined : patternMeaning(zodSchema);
+      if (meaning !== undefined) jsonSchema.patternMeaning = meaning;
+    },
+  }) as JsonSchema;
+}
+
+function patternMeaning(schema: z.core.$ZodTypes): string | undefined {
+  const checks = (schema._zod.def.checks ?? []).map((check) => check._zod.def);
+  const format = checks.find((def) => def.check === 'string_format');
+  const said = (format?.error as z.core.$ZodErrorMap | undefined)?.({ code: 'invalid_format', path: [] } as never);
+  return typeof said === 'string' ? said : (said?.message ?? undefined);
 }
 
 /** Drops what says nothing: the bounds of a double, and an empty default of a mapping whose fields have their own. */

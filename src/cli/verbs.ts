@@ -68,6 +68,11 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./doctor.ts')).doctorCommand(),
   },
   {
+    name: 'install',
+    summary: 'print what a Kubernetes cluster needs before the first group',
+    load: async () => (await import('./install.ts')).installCommand(),
+  },
+  {
     name: 'completion',
     summary: 'print the completion script for bash or zsh',
     load: async () => (await import('./completion.ts')).completionCommand(),
