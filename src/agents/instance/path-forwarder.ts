@@ -9,6 +9,7 @@
  */
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { Endpoint } from '../../api/agent-config.ts';
+import { cutSocket } from '../../base/cut-socket.ts';
 
 export interface PathTarget {
   readonly node: string;
@@ -75,11 +76,7 @@ export class PathForwarder {
    */
   close(): void {
     this.#target = null;
-    for (const socket of this.#sockets) {
-      // A socket that still connects would be reset only once it is connected.
-      if (socket.connecting) socket.destroy();
-      else socket.resetAndDestroy();
-    }
+    for (const socket of this.#sockets) cutSocket(socket);
     this.#sockets.clear();
   }
 

@@ -12,6 +12,7 @@
  * SSLRequest (a pipelined ClientHello) are kept until the backend has said yes: servers before 17 refuse them ahead of it.
  */
 import type * as net from 'node:net';
+import { cutSocket } from '../../base/cut-socket.ts';
 import type { DirectReadSocket } from '../../base/direct-read-socket.ts';
 import { type Relay, relay } from '../../base/relay.ts';
 import {
@@ -145,7 +146,7 @@ export class Session {
 
   #closeEnd(end: DirectReadSocket, reason: EndReason): void {
     end.onChunk = () => {};
-    if (reason === 'superseded' || reason === 'fenced' || reason === 'lost') end.socket.resetAndDestroy();
+    if (reason === 'superseded' || reason === 'fenced' || reason === 'lost') cutSocket(end.socket);
     else if (reason === 'drained' || reason === 'done' || reason === 'cancel-request') closeSoon(end.socket);
     else end.socket.destroy();
   }
