@@ -21,7 +21,7 @@ import {
   PROXY_HEALTH_PORT,
   PROXY_READ_PORT,
   PROXY_WRITE_PORT,
-  postgresBinFolder,
+  POSTGRES_BIN,
   RUNTIME_DIRECTORY,
   STATE_DIRECTORY,
   SUPERUSER_FOLDER,
@@ -53,7 +53,7 @@ export function renderConfigMaps(input: RenderInput): ConfigMap[] {
         ...placementOf(input, generation),
         listen: { address: null, postgresPort: POSTGRES_PORT, agentPort: AGENT_PORT, pathPort: PATH_PORT },
         paths: {
-          postgresBin: facts.postgresBin ?? postgresBinFolder(plan.postgresMajor),
+          postgresBin: facts.postgresBin ?? POSTGRES_BIN,
           dataDirectory: DATA_DIRECTORY,
           stateDirectory: STATE_DIRECTORY,
           runtimeDirectory: RUNTIME_DIRECTORY,

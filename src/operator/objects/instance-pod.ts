@@ -16,6 +16,7 @@ import {
   INSTALL_PROGRAM,
   INSTANCE_CONFIG_KEY,
   INSTANCE_PROGRAM,
+  PASSWD_FILE,
   PROGRAM_FOLDER,
   PROGRAM_TARGET,
   RUNTIME_DIRECTORY,
@@ -96,6 +97,8 @@ function postgresContainer(input: RenderInput): Container {
 function mounts({ groupPlan }: RenderInput): VolumeMount[] {
   return [
     { name: 'program', mountPath: PROGRAM_FOLDER, readOnly: true },
+    // Gives the pod's uid the name POD_USER, whatever the image has: initdb and `peer` ask for one.
+    { name: 'program', mountPath: '/etc/passwd', subPath: PASSWD_FILE, readOnly: true },
     { name: 'config', mountPath: CONFIG_FOLDER, readOnly: true },
     { name: 'tls', mountPath: TLS_FOLDER, readOnly: true },
     { name: 'app', mountPath: APP_FOLDER, readOnly: true },

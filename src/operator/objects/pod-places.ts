@@ -9,6 +9,8 @@ export const PROGRAM_FOLDER = '/opt/pgspan';
 export const PROGRAM_TARGET = '/target';
 export const INSTALL_PROGRAM = `${PROGRAM_FOLDER}/bin/install-program`;
 export const INSTANCE_PROGRAM = `${PROGRAM_FOLDER}/bin/pgspan-instance`;
+/** Below PROGRAM_TARGET: written by install-program for the uid that it runs as. */
+export const PASSWD_FILE = 'etc/passwd';
 export const PGSPAN_PROGRAM = `${PROGRAM_FOLDER}/bin/pgspan`;
 
 export const CONFIG_FOLDER = '/etc/pgspan/config';
@@ -35,5 +37,5 @@ export const PROXY_WRITE_PORT = 5432;
 export const PROXY_READ_PORT = 5433;
 export const PROXY_HEALTH_PORT = 5480;
 
-/** Where the packages of Debian and of postgresql.org put the programs of a major version. */
-export const postgresBinFolder = (major: number): string => `/usr/lib/postgresql/${major}/bin`;
+/** The agent looks for PostgreSQL's programs in the image, which is the user's. */
+export const POSTGRES_BIN = 'auto';

@@ -24,7 +24,7 @@ export interface GroupFacts {
   readonly imagePullPolicy?: 'IfNotPresent' | 'Always' | 'Never';
   /** Where the record is, as agents are told (store-config.ts). */
   readonly store: StoreConfig;
-  /** Folder of PostgreSQL's programs in the image. Default: postgresBinFolder of the plan's major version. */
+  /** Folder of PostgreSQL's programs in the image. Default: the agent finds it. */
   readonly postgresBin?: string;
   /** By node; the proxies' under the name of the plan's first proxy of the group. */
   readonly certificates: Readonly<Record<string, CertificatePair>>;

@@ -169,6 +169,7 @@ export interface Resources {
 }
 
 export interface VolumeMount {
+  readonly subPath?: string;
   readonly name: string;
   readonly mountPath: string;
   readonly readOnly?: boolean;
