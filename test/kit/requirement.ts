@@ -18,6 +18,7 @@ import { findPostgres } from '../../src/platform/postgres-installation.ts';
  * - `psql`, `etcd`, `nft`, `ip`, `openssl`, `git`, `npm`, `mkfs.ext4`, `debootstrap`: the program.
  * - `registry`: npm, and an npm registry that answers it.
  * - `loopback`: all of 127.0.0.0/8 can be bound (not so on macOS).
+ * - `kubernetes`: KUBECONFIG names a file. That of a home is not taken: tests make namespaces and delete them.
  * - `netns`: may make network namespaces. `mount`: may mount file systems. `cgroup`: may make control groups.
  */
 export type Requirement =
@@ -35,6 +36,7 @@ export type Requirement =
   | 'debootstrap'
   | 'registry'
   | 'loopback'
+  | 'kubernetes'
   | 'netns'
   | 'mount'
   | 'cgroup';
@@ -68,6 +70,8 @@ function findProblem(requirement: Requirement): string | undefined {
       return process.platform === 'linux' ? undefined : 'needs all of 127.0.0.0/8 (Linux)';
     case 'registry':
       return works('npm', ['view', 'yaml', 'version']) ? undefined : 'needs an npm registry';
+    case 'kubernetes':
+      return (process.env.KUBECONFIG ?? '') === '' ? 'needs a Kubernetes cluster (KUBECONFIG)' : undefined;
     case 'netns':
       return works('unshare', ['-n', 'true']) ? undefined : 'needs the right to make network namespaces';
     case 'mount':
