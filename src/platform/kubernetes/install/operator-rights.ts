@@ -1,0 +1,216 @@
+/**
+ * What the operator may do, and nobody else (docs/decisions/operator-rights.md).
+ *
+ *   everywhere                     read groups and the kinds of objects that it makes, Secrets and ConfigMaps excepted;
+ *                                  write the status of groups; events
+ *   in namespaces with a group     make and change those objects, and Secrets by name (pgspan-namespace)
+ *   in its own namespace           its Lease
+ *
+ * Whoever can make pods in a namespace can read the Secrets there, so the right to make pods is given as sparsely as the
+ * right to read Secrets. It comes with the first group: the operator binds itself to `pgspan-namespace`, and an admission
+ * policy refuses that wherever there is no group. With `watchNamespaces` it is bound there beforehand, and cannot bind itself.
+ */
+import { OPERATOR_NAME } from '../../../api/operator-config.ts';
+import { API_GROUP, PLURAL, VERSION } from './crd.ts';
+import { INSTALL_LABELS, type InstallOptions, type Manifest } from './manifest.ts';
+
+const RBAC = 'rbac.authorization.k8s.io';
+export const NAMESPACE_ROLE = 'pgspan-namespace';
+const ACCESS_POLICY = 'pgspan-operator-access';
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly resourceNames?: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+const READ = ['get', 'list', 'watch'] as const;
+/** Server-side apply is `patch`, and `create` where there is nothing yet. */
+const MANAGE = ['get', 'list', 'watch', 'create', 'patch', 'update', 'delete'] as const;
+
+/** Wherever groups are looked for. Nothing here shows a Secret or makes a pod. */
+export const WATCH_RULES: readonly Rule[] = [
+  { apiGroups: [API_GROUP], resources: [PLURAL], verbs: [...READ, 'patch', 'update'] },
+  { apiGroups: [API_GROUP], resources: [`${PLURAL}/status`], verbs: ['get', 'patch', 'update'] },
+  // Owner of objects with blockOwnerDeletion.
+  { apiGroups: [API_GROUP], resources: [`${PLURAL}/finalizers`], verbs: ['update'] },
+  { apiGroups: ['apps'], resources: ['statefulsets', 'deployments'], verbs: READ },
+  { apiGroups: [''], resources: ['pods', 'services', 'persistentvolumeclaims'], verbs: READ },
+  { apiGroups: ['events.k8s.io', ''], resources: ['events'], verbs: ['create', 'patch'] },
+];
+
+/** Where a group is. */
+export const NAMESPACE_RULES: readonly Rule[] = [
+  { apiGroups: ['apps'], resources: ['statefulsets', 'deployments'], verbs: MANAGE },
+  { apiGroups: [''], resources: ['services', 'configmaps', 'serviceaccounts'], verbs: MANAGE },
+  // By name only: neither list nor watch.
+  { apiGroups: [''], resources: ['secrets'], verbs: ['get', 'create', 'patch', 'update', 'delete'] },
+  // Made by the StatefulSets; relabelled, and deleted for a rolling change.
+  { apiGroups: [''], resources: ['pods'], verbs: [...READ, 'patch', 'delete'] },
+  // Grown, and deleted where the group does not retain them.
+  { apiGroups: [''], resources: ['persistentvolumeclaims'], verbs: [...READ, 'patch', 'update', 'delete'] },
+  { apiGroups: ['policy'], resources: ['poddisruptionbudgets'], verbs: MANAGE },
+  { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: MANAGE },
+  // Also what the agents get: nobody may hand on a right that it has not.
+  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: MANAGE },
+  { apiGroups: [RBAC], resources: ['roles', 'rolebindings'], verbs: MANAGE },
+];
+
+/** To bind itself, with the policy that keeps it to namespaces with groups. */
+const SELF_BINDING_RULES: readonly Rule[] = [
+  { apiGroups: [RBAC], resources: ['rolebindings'], verbs: ['get', 'create', 'patch'] },
+  { apiGroups: [RBAC], resources: ['clusterroles'], resourceNames: [NAMESPACE_ROLE], verbs: ['bind'] },
+];
+
+const OWN_NAMESPACE_RULES: readonly Rule[] = [
+  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: ['create'] },
+  {
+    apiGroups: ['coordination.k8s.io'],
+    resources: ['leases'],
+    resourceNames: [OPERATOR_NAME],
+    verbs: ['get', 'watch', 'update', 'patch'],
+  },
+  { apiGroups: ['events.k8s.io', ''], resources: ['events'], verbs: ['create', 'patch'] },
+];
+
+export function operatorRights(options: InstallOptions): Manifest[] {
+  const { namespace, watchNamespaces } = options;
+  const isEverywhere = watchNamespaces.length === 0;
+  const ownRole = role('Role', OPERATOR_NAME, OWN_NAMESPACE_RULES, namespace);
+  return [
+    {
+      apiVersion: 'v1',
+      kind: 'ServiceAccount',
+      metadata: { name: OPERATOR_NAME, namespace, labels: INSTALL_LABELS },
+      automountServiceAccountToken: false,
+    },
+    role('ClusterRole', OPERATOR_NAME, [...WATCH_RULES, ...(isEverywhere ? SELF_BINDING_RULES : [])]),
+    role('ClusterRole', NAMESPACE_ROLE, NAMESPACE_RULES),
+    ...peopleRoles(),
+    ownRole,
+    binding(OPERATOR_NAME, 'Role', OPERATOR_NAME, namespace, namespace),
+    ...(isEverywhere
+      ? [clusterBinding(namespace), ...accessPolicy(namespace)]
+      : watchNamespaces.flatMap((watched) => watchedBindings(watched, namespace))),
+  ];
+}
+
+/** What the operator holds in one of the namespaces that it is kept to. */
+export function watchedBindings(watched: string, namespace: string): Manifest[] {
+  return [
+    binding(`${OPERATOR_NAME}-watch`, 'ClusterRole', OPERATOR_NAME, watched, namespace),
+    binding(NAMESPACE_ROLE, 'ClusterRole', NAMESPACE_ROLE, watched, namespace),
+  ];
+}
+
+/** Added to Kubernetes' own roles view, edit and admin: who may change a namespace may have a group there. */
+function peopleRoles(): Manifest[] {
+  const groups = (verbs: readonly string[]): Rule => ({ apiGroups: [API_GROUP], resources: [PLURAL], verbs });
+  const scale: Rule = { apiGroups: [API_GROUP], resources: [`${PLURAL}/scale`], verbs: ['get', 'patch', 'update'] };
+  const aggregate = (to: string) => ({ [`${RBAC}/aggregate-to-${to}`]: 'true' });
+  return [
+    role('ClusterRole', 'pgspan-view', [groups(READ)], undefined, {
+      ...aggregate('view'),
+      ...aggregate('edit'),
+      ...aggregate('admin'),
+    }),
+    role(
+      'ClusterRole',
+      'pgspan-edit',
+      [groups(['create', 'delete', 'deletecollection', 'patch', 'update']), scale],
+      undefined,
+      { ...aggregate('edit'), ...aggregate('admin') },
+    ),
+  ];
+}
+
+function role(
+  kind: 'Role' | 'ClusterRole',
+  name: string,
+  rules: readonly Rule[],
+  namespace?: string,
+  labels: Readonly<Record<string, string>> = {},
+): Manifest {
+  return {
+    apiVersion: `${RBAC}/v1`,
+    kind,
+    metadata: { name, ...(namespace === undefined ? {} : { namespace }), labels: { ...INSTALL_LABELS, ...labels } },
+    rules,
+  };
+}
+
+function binding(
+  name: string,
+  kind: 'Role' | 'ClusterRole',
+  roleName: string,
+  namespace: string,
+  operatorNamespace: string,
+): Manifest {
+  return {
+    apiVersion: `${RBAC}/v1`,
+    kind: 'RoleBinding',
+    metadata: { name, namespace, labels: INSTALL_LABELS },
+    roleRef: { apiGroup: RBAC, kind, name: roleName },
+    subjects: [{ kind: 'ServiceAccount', name: OPERATOR_NAME, namespace: operatorNamespace }],
+  };
+}
+
+function clusterBinding(namespace: string): Manifest {
+  return {
+    apiVersion: `${RBAC}/v1`,
+    kind: 'ClusterRoleBinding',
+    metadata: { name: OPERATOR_NAME, labels: INSTALL_LABELS },
+    roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: OPERATOR_NAME },
+    subjects: [{ kind: 'ServiceAccount', name: OPERATOR_NAME, namespace }],
+  };
+}
+
+/**
+ * The operator's RoleBindings, wherever it may make them: only beside a PostgresGroup (the parameter that must be found), only
+ * itself to its role, or an account of that namespace to a Role of that namespace.
+ */
+function accessPolicy(namespace: string): Manifest[] {
+  const policy: Manifest = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingAdmissionPolicy',
+    metadata: { name: ACCESS_POLICY, labels: INSTALL_LABELS },
+    spec: {
+      failurePolicy: 'Fail',
+      paramKind: { apiVersion: `${API_GROUP}/${VERSION}`, kind: 'PostgresGroup' },
+      matchConstraints: {
+        resourceRules: [
+          { apiGroups: [RBAC], apiVersions: ['*'], operations: ['CREATE', 'UPDATE'], resources: ['rolebindings'] },
+        ],
+      },
+      matchConditions: [
+        {
+          name: 'by-the-operator',
+          expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${OPERATOR_NAME}'`,
+        },
+      ],
+      validations: [
+        {
+          expression: `object.roleRef.kind == 'Role' || object.roleRef.name == '${NAMESPACE_ROLE}'`,
+          message: `the operator may bind to Roles and to the ClusterRole ${NAMESPACE_ROLE} only`,
+        },
+        {
+          expression: `has(object.subjects) && object.subjects.all(subject, subject.kind == 'ServiceAccount' && (object.roleRef.kind == 'Role' ? subject.namespace == object.metadata.namespace : subject.namespace == '${namespace}' && subject.name == '${OPERATOR_NAME}'))`,
+          message: `the operator may bind accounts of this namespace to its Roles, and nobody but itself to the ClusterRole ${NAMESPACE_ROLE}`,
+        },
+      ],
+    },
+  };
+  const binding: Manifest = {
+    apiVersion: 'admissionregistration.k8s.io/v1',
+    kind: 'ValidatingAdmissionPolicyBinding',
+    metadata: { name: ACCESS_POLICY, labels: INSTALL_LABELS },
+    spec: {
+      policyName: ACCESS_POLICY,
+      validationActions: ['Deny'],
+      // Without a namespace here, that of the RoleBinding is meant.
+      paramRef: { selector: {}, parameterNotFoundAction: 'Deny' },
+    },
+  };
+  return [policy, binding];
+}
