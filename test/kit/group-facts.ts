@@ -14,7 +14,6 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
   return {
     ownerUid: '11111111-2222-3333-4444-555555555555',
     programImage: 'pgspan:dev',
-    store: { kind: 'local', endpoint: { host: 'orders-record', address: null, port: 7443 } },
     certificates: pairs('server'),
     replicationCertificates: pairs('replication'),
     trustBundle: '-----BEGIN CERTIFICATE-----\n',
@@ -22,6 +21,7 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
     superuserPassword: 'super',
     storedConfigs: {},
     storedVolumes: {},
+    retiring: [],
     ...change,
   };
 }

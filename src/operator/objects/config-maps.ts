@@ -28,6 +28,7 @@ import {
   TLS_FOLDER,
 } from './pod-places.ts';
 import type { RenderInput } from './render-input.ts';
+import { storeConfig } from './store-config.ts';
 
 const TLS_FILES = {
   certFile: `${TLS_FOLDER}/tls.crt`,
@@ -64,7 +65,7 @@ export function renderConfigMaps(input: RenderInput): ConfigMap[] {
           replicationCertFile: `${TLS_FOLDER}/replication.crt`,
           replicationKeyFile: `${TLS_FOLDER}/replication.key`,
         },
-        store: facts.store,
+        store: storeConfig(input),
         osUser: POD_USER,
         ownerPasswordFile: `${APP_FOLDER}/password`,
         superuserPasswordFile: groupPlan.bootstrap.superuserAccess ? `${SUPERUSER_FOLDER}/password` : null,

@@ -13,6 +13,7 @@ import { CONTAINER_SECURITY, POD_SECURITY, probe, SECRET_FILE_MODE, schedulingOf
 import {
   APP_FOLDER,
   CONFIG_FOLDER,
+  ETCD_TLS_FOLDER,
   INSTALL_PROGRAM,
   INSTANCE_CONFIG_KEY,
   INSTANCE_PROGRAM,
@@ -24,8 +25,8 @@ import {
   TLS_FOLDER,
   VOLUME_FOLDER,
 } from './pod-places.ts';
-import { usesLease } from './record-access.ts';
 import type { RenderInput } from './render-input.ts';
+import { etcdTlsSecret, usesLease } from './store-config.ts';
 
 /**
  * A hand-over takes a second and the shutdown's checkpoint what the disk takes for the dirty buffers. After this the kernel
@@ -94,7 +95,8 @@ function postgresContainer(input: RenderInput): Container {
   };
 }
 
-function mounts({ groupPlan }: RenderInput): VolumeMount[] {
+function mounts(input: RenderInput): VolumeMount[] {
+  const { groupPlan } = input;
   return [
     { name: 'program', mountPath: PROGRAM_FOLDER, readOnly: true },
     // Gives the pod's uid the name POD_USER, whatever the image has: initdb and `peer` ask for one.
@@ -105,6 +107,7 @@ function mounts({ groupPlan }: RenderInput): VolumeMount[] {
     ...(groupPlan.bootstrap.superuserAccess
       ? [{ name: 'superuser', mountPath: SUPERUSER_FOLDER, readOnly: true }]
       : []),
+    ...(etcdTlsSecret(input) === null ? [] : [{ name: 'etcd', mountPath: ETCD_TLS_FOLDER, readOnly: true }]),
     { name: VOLUME_CLAIM_TEMPLATE, mountPath: VOLUME_FOLDER },
     { name: 'run', mountPath: RUNTIME_DIRECTORY },
     { name: 'tmp', mountPath: '/tmp' },
@@ -113,7 +116,9 @@ function mounts({ groupPlan }: RenderInput): VolumeMount[] {
   ];
 }
 
-function volumes({ groupPlan }: RenderInput, node: string): Volume[] {
+function volumes(input: RenderInput, node: string): Volume[] {
+  const { groupPlan } = input;
+  const etcd = etcdTlsSecret(input);
   const password = [{ key: 'password', path: 'password' }];
   const secret = (name: string, secretName: string, items?: typeof password): Volume => ({
     name,
@@ -125,6 +130,7 @@ function volumes({ groupPlan }: RenderInput, node: string): Volume[] {
     secret('tls', nodeTlsSecret(node)),
     secret('app', appSecret(groupPlan.name), password),
     ...(groupPlan.bootstrap.superuserAccess ? [secret('superuser', superuserSecret(groupPlan.name), password)] : []),
+    ...(etcd === null ? [] : [secret('etcd', etcd)]),
     { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: RUNTIME_SIZE_LIMIT } },
     { name: 'tmp', emptyDir: {} },
     { name: 'shm', emptyDir: { medium: 'Memory' } },

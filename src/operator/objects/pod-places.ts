@@ -20,6 +20,9 @@ export const TLS_FOLDER = '/etc/pgspan/tls';
 /** Also where applications are told to mount the Secret `<group>-app`: its URIs name the CA's file here. */
 export const APP_FOLDER = '/etc/pgspan/app';
 export const SUPERUSER_FOLDER = '/etc/pgspan/superuser';
+export const ETCD_TLS_FOLDER = '/etc/pgspan/etcd';
+/** Where Kubernetes mounts a pod's token and the CA of its API, and renews both. */
+export const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
 
 /** The node's volume. PGDATA is a folder below: a file system's root may hold lost+found. */
 export const VOLUME_FOLDER = '/var/lib/pgspan';

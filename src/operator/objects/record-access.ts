@@ -6,10 +6,7 @@ import type { Lease, Role, RoleBinding, ServiceAccount } from '../../platform/ku
 import { ownedMetadata } from './metadata.ts';
 import { instanceAccount, proxyAccount, recordLease } from './object-names.ts';
 import type { RenderInput } from './render-input.ts';
-
-export function usesLease({ plan }: RenderInput): boolean {
-  return plan.coordination.store === 'platform' || plan.coordination.store === 'kubernetes';
-}
+import { usesLease } from './store-config.ts';
 
 export function renderRecordAccess(input: RenderInput): (Lease | ServiceAccount | Role | RoleBinding)[] {
   const { plan, groupPlan } = input;

@@ -177,6 +177,18 @@ suite('configurations', () => {
     assert.equal(second.generation, 2);
   });
 
+  test('name the Lease, or the etcd of the user with its certificates', () => {
+    const storeOf = (fields: GroupFields) =>
+      JSON.parse(find(render(fields), 'ConfigMap', 'leo-1-config').data['instance.json'] ?? '').store;
+    assert.equal(storeOf({ namespace: 'shop' }).name, 'orders');
+    assert.equal(storeOf({ namespace: 'shop' }).namespace, 'shop');
+    const etcd = { endpoints: ['https://etcd-1.example.com:2379'], secretRef: { name: 'etcd-client' } };
+    const fields = { spec: { coordination: { store: 'etcd', etcd } } };
+    assert.equal(storeOf(fields).tls.certFile, '/etc/pgspan/etcd/tls.crt');
+    assert.match(JSON.stringify(find(render(fields), 'StatefulSet', 'leo-1')), /"secretName":"etcd-client"/);
+    assert.deepEqual(namesOf(render(fields), 'Lease'), []);
+  });
+
   test('are made again where the stored text is none of ours', () => {
     const objects = render({}, { storedConfigs: { 'leo-1-config': 'not JSON' } });
     assert.equal(JSON.parse(find(objects, 'ConfigMap', 'leo-1-config').data['instance.json'] ?? '').generation, 1);

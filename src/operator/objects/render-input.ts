@@ -1,5 +1,4 @@
 /** What the objects of a group are made of: the plan, the manifest, and what only the running operator knows. */
-import type { StoreConfig } from '../../api/agent-config.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 
@@ -22,8 +21,6 @@ export interface GroupFacts {
   readonly programImage: string;
   /** Default: Kubernetes' own, `Always` for the tag `latest`, else `IfNotPresent`. */
   readonly imagePullPolicy?: 'IfNotPresent' | 'Always' | 'Never';
-  /** Where the record is, as agents are told (store-config.ts). */
-  readonly store: StoreConfig;
   /** Folder of PostgreSQL's programs in the image. Default: the agent finds it. */
   readonly postgresBin?: string;
   /** By node; the proxies' under the name of the plan's first proxy of the group. */
@@ -43,6 +40,8 @@ export interface GroupFacts {
    * Volumes grow by their claims.
    */
   readonly storedVolumes: Readonly<Record<string, { readonly size: string; readonly storageClass: string | null }>>;
+  /** Nodes that give up their vote, because the manifest asks for fewer (core/rolling/plan-in-transition.ts). */
+  readonly retiring: readonly string[];
 }
 
 export interface RenderInput {

@@ -3,6 +3,7 @@
  * the operator deletes the pod (OnDelete), because the order of that is a matter of replication (core/rolling).
  */
 import { LABEL, workloadLabels } from '../../api/labels.ts';
+import { RETIRING_ANNOTATION } from '../../core/rolling/plan-in-transition.ts';
 import { headlessService } from '../../core/topology/names.ts';
 import type { StatefulSet, VolumeClaimTemplate } from '../../platform/kubernetes/object-types.ts';
 import { groupLabels, ownedMetadata } from './metadata.ts';
@@ -15,12 +16,13 @@ export function renderStatefulSets(input: RenderInput): StatefulSet[] {
 }
 
 function renderStatefulSet(input: RenderInput, node: string): StatefulSet {
-  const { groupPlan, group } = input;
+  const { groupPlan, group, facts } = input;
+  const annotations = facts.retiring.includes(node) ? { [RETIRING_ANNOTATION]: 'true' } : {};
   const ofNode = { [LABEL.node]: node };
   return {
     apiVersion: 'apps/v1',
     kind: 'StatefulSet',
-    metadata: ownedMetadata(input, nodeStatefulSet(node), { labels: ofNode }),
+    metadata: ownedMetadata(input, nodeStatefulSet(node), { labels: ofNode, annotations }),
     spec: {
       replicas: 1,
       serviceName: headlessService(groupPlan.name),
