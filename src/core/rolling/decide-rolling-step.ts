@@ -153,6 +153,9 @@ function decideLeader(snapshot: RollingSnapshot): RollingDecision | null {
   const leader = snapshot.nodes.find(({ name }) => name === snapshot.record?.leader);
   if (leader === undefined || !leader.isWanted || !(needsPod(leader) || needsRestart(leader))) return null;
   // Settings that must be as high on each standby: a standby that has not loaded them would stop replaying.
+  // Nobody that stays can take over: those that go do so first, and what is then left is changed where it is.
+  const leaves = snapshot.nodes.some(({ isWanted }) => !isWanted);
+  if (leaves && chooseTarget(snapshot, leader.name) === null) return null;
   const loading = needsPod(leader) ? null : decideLoading(snapshot);
   if (loading !== null) return loading;
   const why = needsPod(leader) ? 'its pod is of an older revision' : `it restarts for ${pendingOf(leader)}`;
