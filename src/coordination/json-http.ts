@@ -102,7 +102,7 @@ export function createJsonHttpClient(options: JsonHttpOptions): JsonHttpClient {
       const timer = setTimeout(() => {
         const message = `Cannot ask "${origin}": no answer within the time allowed`;
         outgoing.destroy(new JsonHttpError('HTTP_TIMEOUT', message));
-      }, deadlineMs - performance.now());
+      }, Math.max(1, deadlineMs - performance.now()));
       outgoing.once('error', (error) => {
         clearTimeout(timer);
         // The server closed a kept connection while we took it up.
