@@ -6,7 +6,7 @@ import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
 import { decideWriteQuorum } from '../leadership/quorum.ts';
-import { healthyMembers } from './availability.ts';
+import { healthyMembers, isHealthy } from './availability.ts';
 import { decideRollingStep } from './decide-rolling-step.ts';
 import type { RollingNode, RollingSnapshot, RollingStep } from './rolling-snapshot.ts';
 
@@ -122,6 +122,8 @@ function assertSafe(model: Model, step: RollingStep): void {
   if (step.kind === 'remove-node') return assert.equal(isMember, false, `${step.node} was removed as a member`);
   const healthy = healthyMembers(before);
   if (!healthy.includes(step.node)) return;
+  const unwell = before.nodes.filter((node) => node.isWanted && !isHealthy(node)).map(({ name }) => name);
+  assert.deepEqual(unwell, [], `${step.node} was taken away while another was`);
   const needed = Math.max(record.writeQuorum, record.members.length + 1 - record.writeQuorum);
   const canDoWithoutOne = record.members.length - 1 >= needed;
   if (canDoWithoutOne)
