@@ -1,11 +1,24 @@
-/** Which running global cluster a verb means. Today: the local site of `--state`; Kubernetes contexts come with the operator. */
-import { Option } from 'commander';
+/**
+ * Which running global cluster a verb means:
+ *
+ *   --context, --kubeconfig, -n or --cluster   Kubernetes
+ *   --state, PGSPAN_STATE                      the local site in that folder
+ *   nothing, and there is a local site         that site
+ *   nothing else, and there is a kubeconfig    Kubernetes, its current context and namespace
+ *
+ * PGSPAN_PLATFORM=kubernetes (as `kubectl pgspan` sets it) leaves local sites out, PGSPAN_PLATFORM=local Kubernetes.
+ */
+import { type Command, Option } from 'commander';
 import { UserError } from '../base/user-error.ts';
-import { stateFolder } from '../platform/local/state-folder.ts';
-import type { ClusterAccess } from '../platform/ports.ts';
+import { hasDefaultSite, stateFolder } from '../platform/local/state-folder.ts';
+import type { ClusterAccess, ClusterSource } from '../platform/ports.ts';
 
 export interface AccessFlags {
   readonly state?: string;
+  readonly kubeconfig?: string;
+  readonly context?: string;
+  readonly namespace?: string;
+  readonly cluster?: string;
 }
 
 /** `--state DIR`, for every verb that means a local site. */
@@ -13,10 +26,64 @@ export function stateOption(): Option {
   return new Option('--state <dir>', "folder of the local site (default: $PGSPAN_STATE, else this user's)");
 }
 
-/** Throws UserError NO_SITE. */
-export async function openClusterAccess(flags: AccessFlags): Promise<ClusterAccess> {
+/** Adds the options that say which cluster is meant. */
+export function addClusterOptions(command: Command): Command {
+  return command
+    .addOption(stateOption())
+    .option('--kubeconfig <file>', 'Kubernetes: this kubeconfig (default: $KUBECONFIG, else ~/.kube/config)')
+    .option('--context <name>', 'Kubernetes: this context of the kubeconfig (default: its current one)')
+    .option('-n, --namespace <name>', "Kubernetes: the groups of this namespace (default: the context's)")
+    .option('--cluster <name>', 'Kubernetes: this global cluster, where a namespace holds several');
+}
+
+/** Opens the cluster, does the work, and ends what was begun for it. Throws UserError NO_SITE and what the work throws. */
+export async function withCluster<T>(flags: AccessFlags, work: (access: ClusterAccess) => Promise<T>): Promise<T> {
+  return await withClusterSource(flags, async (source) => await work(await source.open()));
+}
+
+/** As withCluster, for work that looks again and again. */
+export async function withClusterSource<T>(
+  flags: AccessFlags,
+  work: (source: ClusterSource) => Promise<T>,
+): Promise<T> {
+  const source = await openSource(flags);
+  try {
+    return await work(source);
+  } finally {
+    await source.close();
+  }
+}
+
+async function openSource(flags: AccessFlags): Promise<ClusterSource> {
+  if ((await chosenPlatform(flags)) === 'kubernetes') {
+    const { openKubernetesSource } = await import('../platform/kubernetes/access.ts');
+    return await openKubernetesSource(flags);
+  }
   const { openLocalAccess } = await import('../platform/local/access.ts');
-  return openLocalAccess(stateFolder(flags.state ?? null));
+  return { open: async () => openLocalAccess(stateFolder(flags.state ?? null)), close: async () => {} };
+}
+
+/** Throws UserError OPTION_INVALID when both are named. */
+export async function chosenPlatform(
+  { state, kubeconfig, context, namespace, cluster }: AccessFlags,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<'local' | 'kubernetes'> {
+  const kubernetes = { kubeconfig, context, namespace, cluster };
+  const named = Object.entries(kubernetes).find(([, value]) => value !== undefined);
+  if (named !== undefined && state !== undefined) {
+    throw new UserError({
+      code: 'OPTION_INVALID',
+      kind: 'usage',
+      message: `Cannot use --state together with --${named[0]}: the one means a local site, the other Kubernetes`,
+      todo: 'Leave one of them out.',
+    });
+  }
+  if (named !== undefined) return 'kubernetes';
+  if (state !== undefined) return 'local';
+  if (env.PGSPAN_PLATFORM === 'kubernetes' || env.PGSPAN_PLATFORM === 'local') return env.PGSPAN_PLATFORM;
+  if ((env.PGSPAN_STATE ?? '') !== '' || hasDefaultSite(env)) return 'local';
+  const { hasKubeconfig } = await import('../platform/kubernetes/kubeconfig.ts');
+  return hasKubeconfig(env) ? 'kubernetes' : 'local';
 }
 
 /** `-o json|yaml`, and whatever else the verb prints. */

@@ -1,5 +1,5 @@
 /** `pgspan connection [GROUP]`: how an application reaches the database, ready to paste (core/connection has the forms). */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { UserError } from '../base/user-error.ts';
 import {
   connectionObject,
@@ -9,9 +9,9 @@ import {
   formatPgpass,
   formatUri,
 } from '../core/connection/formats.ts';
-import { type ConnectionChoice, type ConnectionPlaces, selectConnection } from '../core/connection/select.ts';
-import type { ClusterAccess } from '../platform/ports.ts';
-import { type AccessFlags, openClusterAccess, outputOption, stateOption } from './cluster-access.ts';
+import { type ConnectionChoice, selectConnection } from '../core/connection/select.ts';
+import type { ClusterAccess, ConnectionWay } from '../platform/ports.ts';
+import { type AccessFlags, addClusterOptions, outputOption, withCluster } from './cluster-access.ts';
 
 export interface ConnectionFlags extends AccessFlags {
   readonly read?: boolean;
@@ -19,10 +19,17 @@ export interface ConnectionFlags extends AccessFlags {
   readonly multiHost?: boolean;
   readonly directTls?: boolean;
   readonly byAddress?: boolean;
+  /** Where the client stands; default: the way that is best from here. */
+  readonly from?: 'inside' | 'outside';
   /** `--no-password` makes it false. */
   readonly password?: boolean;
   readonly output?: 'uri' | 'env' | 'jdbc' | 'pgpass' | 'json' | 'yaml';
 }
+
+/** On stderr: what is printed for scripts stays as it is. */
+const INSIDE_NOTE = `There is no load balancer: this is for pods of the Kubernetes cluster. From here: pgspan psql, or a port-forward
+(docs/connecting.md), or .spec.connectivity.loadBalancer.
+`;
 
 const EXAMPLES = `
 Examples:
@@ -32,12 +39,14 @@ Examples:
   pgspan connection --multi-host               every node; the client finds the leader itself (target_session_attrs)
   pgspan connection ait -o jdbc                through group ait, for Java
   pgspan connection --by-address               for clients that know no hostaddr
+  pgspan connection --from inside              for an application in the Kubernetes cluster
 
 The URI holds the password, as the Secret's does (any client can use it as it is). --no-password leaves it out and names
-a password file for libpq instead.`;
+a password file for libpq instead where there is one. On Kubernetes the default is the load balancer if there is one
+(--from outside), else the names that pods use (--from inside); docs/connecting.md has both, and port-forward.`;
 
 export function connectionCommand(): Command {
-  return new Command('connection')
+  const command = new Command('connection')
     .description('Print how to connect: by the global names, or by those of a group or a node.')
     .argument('[group]', "a group's own names instead of the global ones")
     .option('--read', 'to a read node instead of the leader')
@@ -45,15 +54,39 @@ export function connectionCommand(): Command {
     .option('--multi-host', 'every node, with target_session_attrs, without the proxies')
     .option('--direct-tls', 'TLS from the first byte (PostgreSQL 17 and libpq 17 or later)')
     .option('--by-address', 'addresses instead of names')
+    .addOption(
+      new Option(
+        '--from <place>',
+        'Kubernetes: where the client is (default: outside if a load balancer is there)',
+      ).choices(['inside', 'outside']),
+    )
     .option('--no-password', 'leave the password out')
     .addOption(outputOption(['uri', 'env', 'jdbc', 'pgpass', 'json', 'yaml'], 'form (default: uri)'))
-    .addOption(stateOption())
     .addHelpText('after', EXAMPLES)
     .action(async (group: string | undefined, flags: ConnectionFlags) => {
-      const access = await openClusterAccess(flags);
-      const spec = await connectionSpec(access, group ?? null, flags);
-      process.stdout.write(`${await formatConnection(spec, flags)}\n`);
+      await withCluster(flags, async (access) => {
+        const spec = await connectionSpec(access, group ?? null, flags);
+        process.stdout.write(`${await formatConnection(spec, flags)}\n`);
+        const isGuess = flags.from === undefined && connectionWay(access, flags).from === 'inside';
+        if (isGuess) process.stderr.write(INSIDE_NOTE);
+      });
     });
+  return addClusterOptions(command);
+}
+
+/** The way that was asked for, else the best one. Throws UserError CONNECTION_UNKNOWN. */
+function connectionWay({ ways }: ClusterAccess, { from }: ConnectionFlags): ConnectionWay {
+  const way = from === undefined ? ways[0] : ways.find((one) => one.from === from);
+  if (way !== undefined) return way;
+  throw new UserError({
+    code: 'CONNECTION_UNKNOWN',
+    kind: 'not-found',
+    message: `Cannot say how to connect from ${from}: there ${from === 'outside' ? 'is no load balancer with an address' : 'are no pods to be inside of'}`,
+    todo:
+      from === 'outside'
+        ? 'Set .spec.connectivity.loadBalancer.enabled and wait for its address, or use a port-forward (docs/connecting.md).'
+        : 'Leave --from out: a local site has one way, from here.',
+  });
 }
 
 /** Throws UserError CONNECTION_UNKNOWN, DIRECT_TLS_UNSUPPORTED. */
@@ -62,7 +95,8 @@ export async function connectionSpec(
   group: string | null,
   flags: ConnectionFlags,
 ): Promise<ConnectionSpec> {
-  const selection = selectConnection(placesOf(access), choiceOf(group, flags), flags.read ?? false);
+  const way = connectionWay(access, flags);
+  const selection = selectConnection(way.places, choiceOf(group, flags), flags.read ?? false);
   if (selection.kind === 'missing') {
     const groups = access.plan.groups.map(({ name }) => name).join(', ');
     throw new UserError({
@@ -79,8 +113,8 @@ export async function connectionSpec(
     database,
     user: owner,
     password: flags.password === false ? null : await access.applicationPassword(),
-    passfile: access.passfile,
-    sslRootCert: access.trustBundle,
+    passfile: way.passfile,
+    sslRootCert: way.sslRootCert,
     targetSessionAttrs: selection.targetSessionAttrs,
     directTls: flags.directTls ?? false,
   };
@@ -90,14 +124,6 @@ function choiceOf(group: string | null, flags: ConnectionFlags): ConnectionChoic
   if (flags.node !== undefined) return { kind: 'node', node: flags.node };
   if (flags.multiHost) return { kind: 'multi-host' };
   return group === null ? { kind: 'global' } : { kind: 'group', group };
-}
-
-function placesOf(access: ClusterAccess): ConnectionPlaces {
-  return {
-    plan: access.plan,
-    nodes: access.nodes.map(({ name, group, postgres }) => ({ name, group, address: postgres.address })),
-    proxies: access.proxies.map(({ group, write, read }) => ({ group, write: write.address, read: read?.address })),
-  };
 }
 
 async function formatConnection(
@@ -124,7 +150,7 @@ function directTlsUnsupported(major: number): UserError {
   return new UserError({
     code: 'DIRECT_TLS_UNSUPPORTED',
     kind: 'usage',
-    message: `Cannot connect by direct TLS: the site runs PostgreSQL ${major}, direct TLS came with 17`,
-    todo: 'Leave --direct-tls out, or start the site with a newer PostgreSQL (`pgspan local up --postgres-bin DIR`).',
+    message: `Cannot connect by direct TLS: PostgreSQL ${major} runs, direct TLS came with 17`,
+    todo: 'Leave --direct-tls out, or run a newer PostgreSQL.',
   });
 }

@@ -3,7 +3,7 @@ import { styleText } from 'node:util';
 import { Command } from 'commander';
 import { formatTable } from '../base/text-table.ts';
 import type { EdgeReport } from '../platform/examine-edges.ts';
-import { type AccessFlags, openClusterAccess, outputOption, printValue, stateOption } from './cluster-access.ts';
+import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
 import { EXIT_CODE } from './exit-codes.ts';
 
 const EXAMPLES = `
@@ -15,19 +15,19 @@ Examples:
 The exit code is 1 if an edge fails.`;
 
 export function doctorCommand(): Command {
-  return new Command('doctor')
+  const command = new Command('doctor')
     .description('Examine every edge: names, reachability, handshake, certificate, authentication.')
     .option('-a, --all', 'show the edges that are well, too')
     .addOption(outputOption(['json', 'yaml'], 'every edge and step in this form'))
-    .addOption(stateOption())
     .addHelpText('after', EXAMPLES)
     .action(async (flags: AccessFlags & { all?: boolean; output?: 'json' | 'yaml' }) => {
       const { examineEdges } = await import('../platform/examine-edges.ts');
-      const edges = await examineEdges(await openClusterAccess(flags));
+      const edges = await withCluster(flags, examineEdges);
       if (edges.some(({ ok }) => !ok)) process.exitCode = EXIT_CODE.failed;
       if (flags.output !== undefined) return printValue({ ok: edges.every(({ ok }) => ok), edges }, flags.output);
       process.stdout.write(`${formatEdges(edges, flags.all ?? false)}\n`);
     });
+  return addClusterOptions(command);
 }
 
 function formatEdges(edges: readonly EdgeReport[], all: boolean): string {

@@ -1,7 +1,8 @@
 /** `pgspan failover --accept-loss`: a person's word where no election can be safe. What may be gone is said before and after. */
 import { Command } from 'commander';
 import { UserError } from '../base/user-error.ts';
-import { type AccessFlags, openClusterAccess, outputOption, printValue, stateOption } from './cluster-access.ts';
+import type { ClusterAccess } from '../platform/ports.ts';
+import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
 import { bestFollower, order } from './orders.ts';
 
 const TIMEOUT_MS = 30_000;
@@ -15,20 +16,23 @@ A safe failover needs no command: it happens by itself. This one is for the loss
 whether the last acknowledged writes are among those that are left. It is refused while a leader is alive.`;
 
 export function failoverCommand(): Command {
-  return new Command('failover')
+  const command = new Command('failover')
     .description('Make a node the leader although acknowledged writes may be lost.')
     .option('--accept-loss', 'say that you accept the loss of acknowledged writes')
     .option('--to <node>', 'node that shall lead (default: the most advanced that answers)')
     .addOption(outputOption(['json', 'yaml'], 'result in this form'))
-    .addOption(stateOption())
     .addHelpText('after', EXAMPLES)
-    .action(runFailover);
+    .action((flags: FailoverFlags) => withCluster(flags, (access) => runFailover(access, flags)));
+  return addClusterOptions(command);
 }
 
-async function runFailover(
-  flags: AccessFlags & { acceptLoss?: boolean; to?: string; output?: 'json' | 'yaml' },
-): Promise<void> {
-  const access = await openClusterAccess(flags);
+interface FailoverFlags extends AccessFlags {
+  readonly acceptLoss?: boolean;
+  readonly to?: string;
+  readonly output?: 'json' | 'yaml';
+}
+
+async function runFailover(access: ClusterAccess, flags: FailoverFlags): Promise<void> {
   const { status, node } = await bestFollower(access, flags.to ?? null);
   if (status.phase === 'published') throw leaderIsAlive(status.leader ?? '');
   const unheard = status.members.filter((name) => !status.nodes.some((line) => line.name === name && line.reachable));

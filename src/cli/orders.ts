@@ -1,9 +1,7 @@
 /** Orders to agents (`POST /v1/…`), and to whom they go. */
-import { createReloadableTls } from '../base/mutual-tls.ts';
 import { parseLsn } from '../base/lsn.ts';
 import { UserError } from '../base/user-error.ts';
 import type { ClusterStatus, NodeLine } from '../core/status/cluster-status.ts';
-import { askAgent } from '../platform/agent-api.ts';
 import { observeCluster } from '../platform/observe-cluster.ts';
 import type { ClusterAccess } from '../platform/ports.ts';
 
@@ -47,7 +45,7 @@ export async function bestFollower(
     code: 'CANDIDATE_MISSING',
     kind: 'not-found',
     message: `Cannot fail over: ${wished === null ? 'no node with data answers that does not lead already' : `"${wished}" does not answer, has no data, or leads already`}`,
-    todo: 'Look at `pgspan status`, and bring a node back (`pgspan local up`).',
+    todo: 'Look at `pgspan status`, and bring a node back.',
   });
 }
 
@@ -60,9 +58,9 @@ export async function order(
   const target = access.nodes.find(({ name }) => name === node);
   if (target === undefined)
     throw new RangeError(`Cannot order "${node}": it is in the record, and not in the manifests`);
-  const credentials = await createReloadableTls(access.credentials);
-  const answer = await askAgent({ target: target.agent, credentials, method: 'POST', path, body, timeoutMs }).catch(
-    (cause: Error) => {
+  const answer = await access.vantage
+    .ask({ target: target.agent, method: 'POST', path, body, timeoutMs })
+    .catch((cause: Error) => {
       throw new UserError({
         code: 'ORDER_UNANSWERED',
         kind: 'timeout',
@@ -70,8 +68,7 @@ export async function order(
         todo: 'It may have been carried out all the same: look at `pgspan status`.',
         cause,
       });
-    },
-  );
+    });
   if (answer.status === 200) return answer.body;
   const { error, code } = (answer.body ?? {}) as { error?: string; code?: string };
   throw new UserError({

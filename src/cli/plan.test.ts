@@ -64,8 +64,10 @@ spec:
     assert.match(err, /What to do: .*postgresgroup.md/);
   });
 
-  it('needs a file', () => {
-    assert.equal(pgspan(['plan']).code, 2);
+  it('needs a file or a cluster that runs', () => {
+    const none = pgspan(['plan', '--state', '/nowhere']);
+    assert.equal(none.code, 3);
+    assert.match(none.err, /NO_SITE/);
     assert.equal(pgspan(['plan', '-f', '/nowhere.yaml']).code, 3);
   });
 });

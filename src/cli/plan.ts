@@ -1,9 +1,11 @@
-/** `pgspan plan -f FILE`: what the manifests lead to, before anything starts. */
+/** `pgspan plan -f FILE`: what the manifests lead to, before anything starts; without a file, of the groups that run. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { PostgresGroup } from '../api/postgres-group.ts';
 import type { GlobalPlan } from '../core/topology/plan-types.ts';
+import { type AccessFlags, addClusterOptions, withCluster } from './cluster-access.ts';
 
-interface PlanCommandOptions {
-  readonly file: string;
+interface PlanCommandOptions extends AccessFlags {
+  readonly file?: string;
   readonly output?: 'json' | 'yaml';
   readonly group?: string;
   readonly details?: boolean;
@@ -15,14 +17,15 @@ Examples:
   pgspan plan -f examples/three-groups-local.yaml
   pgspan plan -f examples/three-groups-local.yaml --details        every setting, access rule and certificate name
   pgspan plan -f manifests/ --group leo -o yaml
-  cat leo.yaml ait.yaml | pgspan plan -f -`;
+  cat leo.yaml ait.yaml | pgspan plan -f -
+  pgspan plan --context prod -n shop            of the groups that a Kubernetes cluster has`;
 
 export function planCommand(): Command {
-  return new Command('plan')
+  const command = new Command('plan')
     .description(
       'Show what manifests lead to, before anything starts: nodes, names, certificates, settings and what the set-up survives.',
     )
-    .requiredOption('-f, --file <path>', 'manifest, folder with manifests, or - for stdin')
+    .option('-f, --file <path>', 'manifest, folder with manifests, or - for stdin (default: the groups that run)')
     .addOption(new Option('-o, --output <format>', 'print the whole plan in this form').choices(['json', 'yaml']))
     .option('--group <name>', 'show this group only')
     .option('--details', 'also settings that pgspan owns, access rules, certificate names and slots')
@@ -33,16 +36,22 @@ export function planCommand(): Command {
     )
     .addHelpText('after', EXAMPLES)
     .action(showPlan);
+  return addClusterOptions(command);
 }
 
 async function showPlan(options: PlanCommandOptions): Promise<void> {
-  const { loadManifests } = await import('../platform/manifest-files.ts');
   const { planGlobalCluster } = await import('../core/topology/plan.ts');
-  const groups = await loadManifests(options.file);
+  const groups = await groupsOf(options);
   const planOptions = options.postgresVersion === undefined ? {} : { postgresMajor: options.postgresVersion };
   const plan = planGlobalCluster(groups, planOptions);
   const shown = options.group === undefined ? plan : await onlyGroup(plan, options.group);
   process.stdout.write(await format(shown, options));
+}
+
+async function groupsOf(options: PlanCommandOptions): Promise<readonly PostgresGroup[]> {
+  if (options.file === undefined) return await withCluster(options, async ({ groups }) => groups);
+  const { loadManifests } = await import('../platform/manifest-files.ts');
+  return await loadManifests(options.file);
 }
 
 async function format(plan: GlobalPlan, { output, details = false }: PlanCommandOptions): Promise<string> {

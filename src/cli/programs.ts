@@ -6,12 +6,18 @@ import { collectWhenIdle } from '../base/idle-collection.ts';
 import { UserError } from '../base/user-error.ts';
 import { reportError } from './report-error.ts';
 
-/** By name. Each takes the path of its configuration file and returns when it serves, or when it ends. */
+/** By name. Each takes the path of its configuration file, some more words, and returns when it serves, or when it ends. */
 const PROGRAMS = {
   instance: async (config: string) => await (await import('../agents/instance/main.ts')).runInstance(config),
   proxy: async (config: string) => await (await import('../agents/proxy/main.ts')).runProxy(config),
+  'psql-in-pod': async (config: string, words: readonly string[]) =>
+    await (await import('./psql-in-pod.ts')).runPsqlInPod(config, words),
+  vantage: async (config: string) => await (await import('./vantage.ts')).runVantage(config),
   'record-server': async (config: string) => await (await import('./record-server.ts')).runRecordServer(config),
 } as const;
+
+/** Those that take words after their configuration. */
+const WITH_WORDS: readonly string[] = ['psql-in-pod'];
 
 export type ProgramName = keyof typeof PROGRAMS;
 
@@ -23,7 +29,7 @@ export function isProgram(name: string): name is ProgramName {
 export async function runProgram(name: ProgramName, words: readonly string[]): Promise<void> {
   collectWhenIdle();
   try {
-    await PROGRAMS[name](configFile(name, words));
+    await PROGRAMS[name](configFile(name, words), words.slice(2));
   } catch (error) {
     process.exitCode = reportError(error);
   }
@@ -31,7 +37,8 @@ export async function runProgram(name: ProgramName, words: readonly string[]): P
 
 function configFile(name: ProgramName, words: readonly string[]): string {
   const [option, file] = words;
-  if (option === '--config' && file !== undefined && words.length === 2) return file;
+  const isComplete = option === '--config' && file !== undefined;
+  if (isComplete && (words.length === 2 || WITH_WORDS.includes(name))) return file;
   throw new UserError({
     code: 'PROGRAM_USAGE',
     kind: 'usage',

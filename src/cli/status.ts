@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { styleText } from 'node:util';
 import { Command } from 'commander';
 import type { ClusterStatus } from '../core/status/cluster-status.ts';
-import { type AccessFlags, openClusterAccess, outputOption, printValue, stateOption } from './cluster-access.ts';
+import { type AccessFlags, addClusterOptions, outputOption, printValue, withClusterSource } from './cluster-access.ts';
 import { formatStatus } from './status-text.ts';
 
 interface StatusFlags extends AccessFlags {
@@ -21,29 +21,32 @@ const EXAMPLES = `
 Examples:
   pgspan status
   pgspan status --watch
-  pgspan status -o json | jq -r .leader`;
+  pgspan status -o json | jq -r .leader
+  pgspan status --context prod -n shop   the groups of a namespace of a Kubernetes cluster`;
 
 export function statusCommand(): Command {
-  return new Command('status')
+  const command = new Command('status')
     .description('Show every node with role, timeline, position, lag and certificate, and what may be lost now.')
     .option('-w, --watch', 'go on until Ctrl-C')
     .addOption(outputOption(['json', 'yaml'], 'whole status in this form'))
-    .addOption(stateOption())
     .addHelpText('after', EXAMPLES)
     .action(runStatus);
+  return addClusterOptions(command);
 }
 
 async function runStatus(flags: StatusFlags): Promise<void> {
   const { observeCluster } = await import('../platform/observe-cluster.ts');
-  const observe = async (): Promise<ClusterStatus> => observeCluster(await openClusterAccess(flags));
-  if (!flags.watch) return print(await observe(), flags);
-  process.stdout.on('error', () => process.exit(0));
-  for (let isFirst = true; ; isFirst = false) {
-    const status = await observe();
-    if (flags.output !== undefined || !process.stdout.isTTY) await print(status, flags);
-    else redraw(`${text(status)}\n`, isFirst);
-    await delay(WATCH_EVERY_MS);
-  }
+  await withClusterSource(flags, async (source) => {
+    const observe = async (): Promise<ClusterStatus> => observeCluster(await source.open());
+    if (!flags.watch) return print(await observe(), flags);
+    process.stdout.on('error', () => process.exit(0));
+    for (let isFirst = true; ; isFirst = false) {
+      const status = await observe();
+      if (flags.output !== undefined || !process.stdout.isTTY) await print(status, flags);
+      else redraw(`${text(status)}\n`, isFirst);
+      await delay(WATCH_EVERY_MS);
+    }
+  });
 }
 
 async function print(status: ClusterStatus, { output, watch }: StatusFlags): Promise<void> {

@@ -1,6 +1,6 @@
 /** `pgspan switchover`: hands the lead over, without a lost write and without a refused connection. */
 import { Command } from 'commander';
-import { type AccessFlags, openClusterAccess, outputOption, printValue, stateOption } from './cluster-access.ts';
+import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
 import { findLeader, order } from './orders.ts';
 
 /** agents/instance/switchover.ts gives up after 30 s by itself. */
@@ -12,24 +12,25 @@ Examples:
   pgspan switchover --to ait-1      to this node`;
 
 export function switchoverCommand(): Command {
-  return new Command('switchover')
+  const command = new Command('switchover')
     .description('Hand the lead over to another node: no acknowledged write is lost, new connections wait.')
     .option('--to <node>', 'node that shall lead (default: the best)')
     .addOption(outputOption(['json', 'yaml'], 'result in this form'))
-    .addOption(stateOption())
     .addHelpText('after', EXAMPLES)
     .action(async (flags: AccessFlags & { to?: string; output?: 'json' | 'yaml' }) => {
-      const access = await openClusterAccess(flags);
-      const leader = await findLeader(access, 'switch over');
-      const body = { to: flags.to ?? null };
-      const result = await order(access, leader, {
-        action: 'switch over',
-        path: '/v1/switchover',
-        body,
-        timeoutMs: TIMEOUT_MS,
+      const result = await withCluster(flags, async (access) => {
+        const leader = await findLeader(access, 'switch over');
+        const body = { to: flags.to ?? null };
+        return await order(access, leader, {
+          action: 'switch over',
+          path: '/v1/switchover',
+          body,
+          timeoutMs: TIMEOUT_MS,
+        });
       });
       if (flags.output !== undefined) return printValue(result, flags.output);
       const { from, to, term, heldMs } = result as { from: string; to: string; term: number; heldMs: number };
       process.stdout.write(`${to} leads in term ${term}; ${from} follows. Clients waited ${Math.round(heldMs)} ms.\n`);
     });
+  return addClusterOptions(command);
 }

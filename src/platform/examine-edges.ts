@@ -2,14 +2,12 @@
  * Every edge of a global cluster, examined: from here to each proxy route, PostgreSQL and agent; and from node to node as
  * the agents themselves see it. `pgspan doctor` prints it.
  */
-import { readFile } from 'node:fs/promises';
 import { nodeStatusSchema } from '../api/node-status.ts';
 import { STATE_INTERVAL_MS } from '../api/peer-stream.ts';
-import { createReloadableTls, type DialTarget } from '../base/mutual-tls.ts';
+import type { DialTarget } from '../base/mutual-tls.ts';
 import type { GroupPlan } from '../core/topology/plan-types.ts';
-import { askAgent } from './agent-api.ts';
 import type { ClusterAccess, NodeAccess } from './ports.ts';
-import { measureConnect, probeAgent, probePostgres, type StepResult } from './probe.ts';
+import type { StepResult } from './probe.ts';
 
 export interface EdgeReport {
   /** `here`, or a node. */
@@ -28,23 +26,30 @@ export interface EdgeReport {
   readonly result: string;
 }
 
+const HERE = 'here';
 const STATUS_TIMEOUT_MS = 2000;
 /** A publisher says something every STATE_INTERVAL_MS (api/peer-stream.ts); after ten of them in silence the stream is dead, open or not. */
 const STREAM_SILENCE_MS_MAX = 10 * STATE_INTERVAL_MS;
 
 export async function examineEdges(access: ClusterAccess): Promise<EdgeReport[]> {
-  const fromHere = await Promise.all([...clientEdges(access), ...agentEdges(access)].map((edge) => edge()));
+  const fromHere = await Promise.all(
+    [...entryEdges(access), ...clientEdges(access), ...agentEdges(access)].map((edge) => edge()),
+  );
   const betweenNodes = await Promise.all(access.nodes.map((node) => edgesSeenBy(access, node)));
   // All at once they measured each other's work: the round trips once more, one after the other.
   const measured: EdgeReport[] = [];
-  for (const edge of fromHere) measured.push(edge.ok ? { ...edge, roundTripMs: await measureConnect(edge) } : edge);
+  for (const edge of fromHere) {
+    const target = { host: edge.name, address: edge.address, port: edge.port };
+    const isMeasured = edge.ok && edge.from === access.vantage.name;
+    measured.push(isMeasured ? { ...edge, roundTripMs: await access.vantage.measureConnect(target) } : edge);
+  }
   return [...measured, ...betweenNodes.flat()];
 }
 
 type Examination = () => Promise<EdgeReport>;
 
 function clientEdges(access: ClusterAccess): Examination[] {
-  const { plan } = access;
+  const { plan, vantage } = access;
   const groupOf = (name: string) => plan.groups.find((group) => group.name === name);
   const edges: { to: string; name: string | undefined; target: DialTarget }[] = [];
   for (const proxy of access.proxies) {
@@ -64,11 +69,18 @@ function clientEdges(access: ClusterAccess): Examination[] {
     edges.push({ to: `${node.name} postgres`, name: nodeName(groupOf(node.group), node.name), target: node.postgres });
   }
   return edges.map(({ to, name, target }) => async () => {
-    const { database, owner } = access.application;
     const dialled = { ...target, host: name ?? target.host };
-    const [ca, password] = await Promise.all([readFile(access.trustBundle, 'utf8'), access.applicationPassword()]);
-    return report('here', to, dialled, await probePostgres(dialled, { ca, database, user: owner, password }));
+    return report(vantage.name, to, dialled, await vantage.probePostgres(dialled));
   });
+}
+
+/** Through load balancers, as this machine sees them. */
+function entryEdges({ entries, probeEntry }: ClusterAccess): Examination[] {
+  return entries.map(
+    ({ to, target }) =>
+      async () =>
+        report(HERE, to, target, await probeEntry(target)),
+  );
 }
 
 function nodeName(group: GroupPlan | undefined, node: string): string | undefined {
@@ -76,14 +88,14 @@ function nodeName(group: GroupPlan | undefined, node: string): string | undefine
 }
 
 function agentEdges(access: ClusterAccess): Examination[] {
-  const { credentials, nodes, proxies } = access;
+  const { vantage, nodes, proxies } = access;
   return [
     ...nodes.map(({ name, agent }) => ({ to: `${name} agent`, target: agent, path: '/v1/status' })),
     ...proxies.map(({ name, health }) => ({ to: `${name} health`, target: health, path: '/livez' })),
   ].map(
     ({ to, target, path }) =>
       async () =>
-        report('here', to, target, await probeAgent(target, credentials, path)),
+        report(vantage.name, to, target, await vantage.probeAgent(target, path)),
   );
 }
 
@@ -104,9 +116,8 @@ function report(from: string, to: string, target: DialTarget, steps: readonly St
 
 /** A node that does not answer has been reported as an edge from here. */
 async function edgesSeenBy(access: ClusterAccess, node: NodeAccess): Promise<EdgeReport[]> {
-  const credentials = await createReloadableTls(access.credentials);
-  const ask = { target: node.agent, credentials, path: '/v1/status', timeoutMs: STATUS_TIMEOUT_MS };
-  const answer = await askAgent(ask).catch(() => null);
+  const ask = { target: node.agent, path: '/v1/status', timeoutMs: STATUS_TIMEOUT_MS };
+  const answer = await access.vantage.ask(ask).catch(() => null);
   const parsed = nodeStatusSchema.safeParse(answer?.body);
   if (!parsed.success) return [];
   return parsed.data.peers.map((peer) => ({

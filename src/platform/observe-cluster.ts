@@ -1,13 +1,11 @@
 /** Asks every agent and proxy of a global cluster how it is, all at once, and puts the answers together (core/status). */
 import { nodeStatusSchema } from '../api/node-status.ts';
-import { createReloadableTls, type ReloadableTls } from '../base/mutual-tls.ts';
 import {
   type ClusterStatus,
   type NodeObservation,
   type ProxyObservation,
   summarizeStatus,
 } from '../core/status/cluster-status.ts';
-import { askAgent } from './agent-api.ts';
 import type { ClusterAccess, NodeAccess, ProxyAccess } from './ports.ts';
 
 /** A node on the same machine answers in milliseconds, one across the ocean in a quarter of a second; longer is no answer. */
@@ -15,10 +13,9 @@ export const ASK_TIMEOUT_MS = 1500;
 
 /** Never throws for a node that does not answer: that is what it reports. */
 export async function observeCluster(access: ClusterAccess): Promise<ClusterStatus> {
-  const credentials = await createReloadableTls(access.credentials);
   const [nodes, proxies] = await Promise.all([
-    Promise.all(access.nodes.map((node) => observeNode(node, credentials))),
-    Promise.all(access.proxies.map((proxy) => observeProxy(proxy, credentials))),
+    Promise.all(access.nodes.map((node) => observeNode(node, access))),
+    Promise.all(access.proxies.map((proxy) => observeProxy(proxy, access))),
   ]);
   const { plan } = access;
   return summarizeStatus({
@@ -30,17 +27,12 @@ export async function observeCluster(access: ClusterAccess): Promise<ClusterStat
   });
 }
 
-async function observeNode(node: NodeAccess, credentials: ReloadableTls): Promise<NodeObservation> {
+async function observeNode(node: NodeAccess, { vantage, startHint }: ClusterAccess): Promise<NodeObservation> {
   const { name, group, faults } = node;
   const silent = (why: string): NodeObservation => ({ name, group, faults, answer: { kind: 'silent', why } });
-  if (node.isRunning === false) return silent('its agent is not running; `pgspan local up` starts it');
+  if (node.absence !== null) return silent(`${node.absence}; ${startHint}`);
   try {
-    const { status, body } = await askAgent({
-      target: node.agent,
-      credentials,
-      path: '/v1/status',
-      timeoutMs: ASK_TIMEOUT_MS,
-    });
+    const { status, body } = await vantage.ask({ target: node.agent, path: '/v1/status', timeoutMs: ASK_TIMEOUT_MS });
     if (status !== 200) return silent(`its agent answered ${status}`);
     return { name, group, faults, answer: { kind: 'answered', status: nodeStatusSchema.parse(body) } };
   } catch (error) {
@@ -48,17 +40,12 @@ async function observeNode(node: NodeAccess, credentials: ReloadableTls): Promis
   }
 }
 
-async function observeProxy(proxy: ProxyAccess, credentials: ReloadableTls): Promise<ProxyObservation> {
+async function observeProxy(proxy: ProxyAccess, { vantage, startHint }: ClusterAccess): Promise<ProxyObservation> {
   const { name, group, faults } = proxy;
   const unready = (reason: string): ProxyObservation => ({ name, group, faults, isReady: false, reason });
-  if (proxy.isRunning === false) return unready('it is not running; `pgspan local up` starts it');
+  if (proxy.absence !== null) return unready(`${proxy.absence}; ${startHint}`);
   try {
-    const { status } = await askAgent({
-      target: proxy.health,
-      credentials,
-      path: '/readyz',
-      timeoutMs: ASK_TIMEOUT_MS,
-    });
+    const { status } = await vantage.ask({ target: proxy.health, path: '/readyz', timeoutMs: ASK_TIMEOUT_MS });
     return status === 200 ? { name, group, faults, isReady: true, reason: null } : unready(`it answered ${status}`);
   } catch (error) {
     return unready((error as Error).message);

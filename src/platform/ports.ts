@@ -1,10 +1,21 @@
 /**
  * What the verbs of the CLI need to know of a running global cluster, whichever platform runs it.
- * The local platform answers from its site (local/access.ts); Kubernetes will answer from its resources.
+ * The local platform answers from its site (local/access.ts), Kubernetes from its resources (kubernetes/access.ts).
  */
 import type { PostgresGroup } from '../api/postgres-group.ts';
-import type { DialTarget, TlsFiles } from '../base/mutual-tls.ts';
+import type { DialTarget } from '../base/mutual-tls.ts';
+import type { ConnectionPlaces } from '../core/connection/select.ts';
 import type { GlobalPlan } from '../core/topology/plan-types.ts';
+import type { StepResult } from './probe.ts';
+import type { Vantage } from './vantage.ts';
+
+/** Which cluster is meant, opened as often as it is looked at: `--watch` keeps one for as long as it goes on. */
+export interface ClusterSource {
+  /** The cluster as it is now. Throws UserError. */
+  open(): Promise<ClusterAccess>;
+  /** Ends sessions that `open` began. */
+  close(): Promise<void>;
+}
 
 export interface ClusterAccess {
   readonly platform: 'local' | 'kubernetes';
@@ -13,45 +24,68 @@ export interface ClusterAccess {
   readonly plan: GlobalPlan;
   readonly nodes: readonly NodeAccess[];
   readonly proxies: readonly ProxyAccess[];
-  /** The record's own server, or null: an etcd keeps it. */
-  readonly record: DialTarget | null;
-  /** Certificate of the person at the terminal, whom the agents obey. Absolute paths. */
-  readonly credentials: TlsFiles;
-  /** Absolute path of the trust bundle for clients; everybody may read it. */
-  readonly trustBundle: string;
+  /** From where agents are asked, and edges examined. */
+  readonly vantage: Vantage;
+  /** Where clients of this machine enter, examined from here by `doctor`; none where the vantage is this machine. */
+  readonly entries: readonly { readonly to: string; readonly target: DialTarget }[];
+  /** As vantage.probePostgres, from this machine. */
+  probeEntry(target: DialTarget): Promise<StepResult[]>;
+  /** What to do about programs that do not run, for messages: `\`pgspan local up\` starts it`. */
+  readonly startHint: string;
   /** The application's database and its owner. */
   readonly application: { readonly database: string; readonly owner: string };
-  /** Reads the application's password. */
+  /** Reads the application's password. Throws UserError where that is a right of its own. */
   applicationPassword(): Promise<string>;
-  /** Absolute paths of files that hold the application's password alone, and in libpq's form; null: there are none. */
-  readonly applicationPasswordFile: string | null;
-  readonly passfile: string | null;
+  /** Ways in which clients connect, the best from here first; at least one. */
+  readonly ways: readonly ConnectionWay[];
   /** Version that runs. */
   readonly postgresMajor: number;
   /** PostgreSQL's own programs, for psql; null: those of PATH. */
   readonly postgresBin: string | null;
-  /** Files that a target (`leo-1`, `leo-1/postgres`, `leo-proxy-1`, `record`, a group) writes its log to. Throws UserError TARGET_UNKNOWN. */
-  logFiles(target: string): readonly { readonly part: string; readonly path: string }[];
+  /** What the programs of a target (`leo-1`, `leo-1/postgres`, `leo-proxy-1`, `record`, a group) say. Throws UserError TARGET_UNKNOWN. */
+  logs(target: string): Promise<readonly LogSource[]>;
 }
 
-export interface NodeAccess {
+/** Where a client stands, and what it needs there. */
+export interface ConnectionWay {
+  /** `here`: this machine. `inside`: a pod of the Kubernetes cluster. `outside`: through its load balancers. */
+  readonly from: 'here' | 'inside' | 'outside';
+  readonly places: ConnectionPlaces;
+  /** Path of the trust bundle for clients, there. */
+  readonly sslRootCert: string;
+  /** File there that holds the password in libpq's form; null: there is none. */
+  readonly passfile: string | null;
+}
+
+/** One program's log. */
+export interface LogSource {
+  /** `leo-1/agent`, `leo-proxy-1`. */
+  readonly part: string;
+  /** The last `lines` lines, and with `follow` all that come until `signal`. */
+  read(options: {
+    readonly lines: number;
+    readonly follow: boolean;
+    readonly signal: AbortSignal;
+  }): AsyncIterable<string>;
+}
+
+interface ProgramAccess {
   readonly name: string;
   readonly group: string;
-  readonly agent: DialTarget;
-  readonly postgres: DialTarget;
-  /** True if its programs are known to run; null: the platform does not tell. */
-  readonly isRunning: boolean | null;
+  /** Why it is known not to run, as a sentence part; null: it runs, or the platform does not tell. */
+  readonly absence: string | null;
   /** Faults that the platform knows of, for people: `cut off`, `frozen`, `disk full`, `disk slow`. */
   readonly faults: readonly string[];
 }
 
-export interface ProxyAccess {
-  readonly name: string;
-  readonly group: string;
+export interface NodeAccess extends ProgramAccess {
+  readonly agent: DialTarget;
+  readonly postgres: DialTarget;
+}
+
+export interface ProxyAccess extends ProgramAccess {
   readonly write: DialTarget;
   /** null: read routing is off. */
   readonly read: DialTarget | null;
   readonly health: DialTarget;
-  readonly isRunning: boolean | null;
-  readonly faults: readonly string[];
 }

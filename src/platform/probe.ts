@@ -60,11 +60,9 @@ export async function probeAgent(target: DialTarget, files: TlsFiles, path: stri
 }
 
 /** Milliseconds of one TCP connect: one round trip. null if it fails. */
-export async function measureConnect(
-  target: Omit<DialTarget, 'host'> & { readonly name: string },
-): Promise<number | null> {
+export async function measureConnect(target: DialTarget): Promise<number | null> {
   const startedMs = performance.now();
-  const found = await connectTcp({ host: target.name, address: target.address, port: target.port }).catch(() => null);
+  const found = await connectTcp(target).catch(() => null);
   found?.value.destroy();
   return found === null ? null : Math.round((performance.now() - startedMs) * 100) / 100;
 }

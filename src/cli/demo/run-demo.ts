@@ -6,7 +6,7 @@
 import { UserError } from '../../base/user-error.ts';
 import { waitUntil } from '../../base/wait-until.ts';
 import type { ClusterStatus } from '../../core/status/cluster-status.ts';
-import { openLocalAccess } from '../../platform/local/access.ts';
+import { type LocalAccess, openLocalAccess } from '../../platform/local/access.ts';
 import { killTarget } from '../../platform/local/faults/faults.ts';
 import { parseTarget } from '../../platform/local/faults/targets.ts';
 import { waitForSite } from '../../platform/local/readiness.ts';
@@ -20,7 +20,6 @@ import {
   type WriterTarget,
 } from '../../platform/local/writer-process.ts';
 import { observeCluster } from '../../platform/observe-cluster.ts';
-import type { ClusterAccess } from '../../platform/ports.ts';
 import type { PostgresInstallation } from '../../platform/postgres-installation.ts';
 import { connectionSpec } from '../connection.ts';
 import { order } from '../orders.ts';
@@ -98,7 +97,7 @@ export async function runDemo(options: DemoOptions): Promise<DemoResult> {
   }
 }
 
-async function bringUp({ story, ...options }: DemoOptions): Promise<ClusterAccess> {
+async function bringUp({ story, ...options }: DemoOptions): Promise<LocalAccess> {
   const startedMs = performance.now();
   story.step(`Bring up leo, ait and pit: PostgreSQL ${options.postgres.version}, TLS with verify-full everywhere`);
   const { site, plan } = await startSite({ ...options, groups: demoGroups(), disks: true });
@@ -116,7 +115,7 @@ async function bringUp({ story, ...options }: DemoOptions): Promise<ClusterAcces
 }
 
 /** Through the proxy of a group that does not lead, by the name that survives the loss of any group. */
-async function startWriting(access: ClusterAccess, leader: string, options: DemoOptions): Promise<WriterProcess> {
+async function startWriting(access: LocalAccess, leader: string, options: DemoOptions): Promise<WriterProcess> {
   const { story } = options;
   const leaderGroup = access.nodes.find(({ name }) => name === leader)?.group;
   const proxy = access.proxies.find(({ group }) => group !== leaderGroup) ?? fail('there is no proxy in another group');
@@ -129,12 +128,7 @@ async function startWriting(access: ClusterAccess, leader: string, options: Demo
   return writer;
 }
 
-async function killLeader(
-  access: ClusterAccess,
-  leader: string,
-  writer: WriterProcess,
-  { folder, story }: DemoOptions,
-) {
+async function killLeader(access: LocalAccess, leader: string, writer: WriterProcess, { folder, story }: DemoOptions) {
   story.step(`kill -9 of everything on the leader, ${leader}: PostgreSQL, its agent, its watchdog`);
   await writer.beginWindow();
   const before = acknowledgements(writer);
@@ -176,12 +170,7 @@ async function killLeader(
   };
 }
 
-async function bringBack(
-  access: ClusterAccess,
-  node: string,
-  before: ClusterStatus,
-  { story, ...options }: DemoOptions,
-) {
+async function bringBack(access: LocalAccess, node: string, before: ClusterStatus, { story, ...options }: DemoOptions) {
   story.step(`${node} comes back`);
   const startedMs = performance.now();
   const { site } = await startSite({ ...options, groups: null, disks: true });
@@ -204,7 +193,7 @@ async function bringBack(
   return { node, activity, afterMs };
 }
 
-async function switchBack(access: ClusterAccess, node: string, writer: WriterProcess, story: Story) {
+async function switchBack(access: LocalAccess, node: string, writer: WriterProcess, story: Story) {
   story.step(`Hand the lead back to ${node}: a planned switchover under the same writes`);
   const { leader } = await observeCluster(access);
   await writer.beginWindow();
@@ -224,7 +213,7 @@ async function switchBack(access: ClusterAccess, node: string, writer: WriterPro
   return { longestStallMs, errors, leader: node };
 }
 
-async function writerTarget(access: ClusterAccess, change: { host?: string; hostaddr: string }): Promise<WriterTarget> {
+async function writerTarget(access: LocalAccess, change: { host?: string; hostaddr: string }): Promise<WriterTarget> {
   const spec = await connectionSpec(access, null, {});
   const [first] = spec.hosts;
   return {
@@ -233,13 +222,13 @@ async function writerTarget(access: ClusterAccess, change: { host?: string; host
     port: first?.port ?? 5432,
     database: spec.database,
     user: spec.user,
-    passwordFile: access.applicationPasswordFile ?? fail('there is no password file'),
+    passwordFile: access.applicationPasswordFile,
     sslRootCert: spec.sslRootCert,
   };
 }
 
 /** A node itself, past every proxy: what is asked is what this node has. */
-async function directTarget(access: ClusterAccess, node: string): Promise<WriterTarget> {
+async function directTarget(access: LocalAccess, node: string): Promise<WriterTarget> {
   const spec = await connectionSpec(access, null, { node });
   const [host] = spec.hosts;
   return writerTarget(access, { host: host?.host ?? node, hostaddr: host?.address ?? node });

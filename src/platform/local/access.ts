@@ -3,7 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { recordService } from '../../core/topology/names.ts';
 import { planGlobalCluster } from '../../core/topology/plan.ts';
 import type { GroupPlan } from '../../core/topology/plan-types.ts';
-import type { ClusterAccess } from '../ports.ts';
+import type { DialTarget, TlsFiles } from '../../base/mutual-tls.ts';
+import type { ClusterAccess, LogSource } from '../ports.ts';
+import { vantageHere } from '../vantage.ts';
+import { readLogFile } from './log-files.ts';
 import { isStopped } from './faults/signals.ts';
 import { isPartOfTarget, parseTarget } from './faults/targets.ts';
 import { publishedAddresses } from './placement.ts';
@@ -24,8 +27,20 @@ import {
 } from './site.ts';
 import { siteGroups } from './site-state.ts';
 
+/** A site's files may be used as they are: everything is on this machine. */
+export interface LocalAccess extends ClusterAccess {
+  /** Certificate of the person at the terminal, whom the agents obey. Absolute paths. */
+  readonly credentials: TlsFiles;
+  /** The record's own server, or null: an etcd keeps it. */
+  readonly record: DialTarget | null;
+  /** Absolute path of the trust bundle for clients; everybody may read it. */
+  readonly trustBundle: string;
+  /** Absolute path of a file that holds the application's password alone. */
+  readonly applicationPasswordFile: string;
+}
+
 /** Throws UserError NO_SITE, STATE_UNREADABLE. */
-export function openLocalAccess(folder: string): ClusterAccess {
+export function openLocalAccess(folder: string): LocalAccess {
   const site = openSite(folder);
   const { state } = site;
   const { ports } = state;
@@ -36,42 +51,70 @@ export function openLocalAccess(folder: string): ClusterAccess {
     ...(state.user === null ? {} : { osUser: state.user.name }),
   });
   const faultsOf = faultFinder(site);
+  const application = (plan.groups[0] as GroupPlan).bootstrap;
+  const password = async () => (await readFile(appPasswordFile(site), 'utf8')).trimEnd();
+  const nodes = state.nodes.map(({ name, group, address }) => ({
+    name,
+    group,
+    agent: { host: name, address, port: ports.agent },
+    postgres: { host: name, address, port: ports.postgres },
+    ...faultsOf(name, `${name}/agent`),
+  }));
+  const proxies = state.proxies.map(({ name, group, writeAddress, readAddress }) => ({
+    name,
+    group,
+    write: { host: name, address: writeAddress, port: ports.postgres },
+    read: readAddress === null ? null : { host: name, address: readAddress, port: ports.postgres },
+    health: { host: name, address: writeAddress, port: ports.health },
+    ...faultsOf(name, name),
+  }));
+  const vantage = vantageHere({
+    name: 'here',
+    credentials: tlsFilesIn(clientFolder(site)),
+    trustBundle: trustBundleFile(site),
+    database: application.database,
+    user: application.owner,
+    password,
+  });
   return {
     platform: 'local',
     groups,
     plan,
-    nodes: state.nodes.map(({ name, group, address }) => ({
-      name,
-      group,
-      agent: { host: name, address, port: ports.agent },
-      postgres: { host: name, address, port: ports.postgres },
-      ...faultsOf(name, `${name}/agent`),
-    })),
-    proxies: state.proxies.map(({ name, group, writeAddress, readAddress }) => ({
-      name,
-      group,
-      write: { host: name, address: writeAddress, port: ports.postgres },
-      read: readAddress === null ? null : { host: name, address: readAddress, port: ports.postgres },
-      health: { host: name, address: writeAddress, port: ports.health },
-      ...faultsOf(name, name),
-    })),
+    nodes,
+    proxies,
+    vantage,
+    // The vantage is here already.
+    entries: [],
+    probeEntry: (target) => vantage.probePostgres(target),
+    startHint: '`pgspan local up` starts it',
+    ways: [
+      {
+        from: 'here',
+        places: {
+          plan,
+          nodes: nodes.map(({ name, group, postgres }) => ({ name, group, address: postgres.address })),
+          proxies: proxies.map(({ group, write, read }) => ({ group, write: write.address, read: read?.address })),
+        },
+        sslRootCert: trustBundleFile(site),
+        passfile: passfile(site),
+      },
+    ],
     record:
       state.recordAddress === null
         ? null
         : { host: recordService(plan.globalCluster), address: state.recordAddress, port: ports.record },
     credentials: tlsFilesIn(clientFolder(site)),
-    application: (plan.groups[0] as GroupPlan).bootstrap,
+    application,
     trustBundle: trustBundleFile(site),
-    applicationPassword: async () => (await readFile(appPasswordFile(site), 'utf8')).trimEnd(),
+    applicationPassword: password,
     applicationPasswordFile: appPasswordFile(site),
-    passfile: passfile(site),
     postgresBin: state.postgresBin,
     postgresMajor: state.postgresMajor,
-    logFiles: (target) => logFilesOf(site, target),
+    logs: async (target) => logsOf(site, target),
   };
 }
 
-function logFilesOf(site: LocalSite, text: string): { part: string; path: string }[] {
+function logsOf(site: LocalSite, text: string): LogSource[] {
   const { state } = site;
   const target = parseTarget(state, text);
   const all = [
@@ -85,10 +128,12 @@ function logFilesOf(site: LocalSite, text: string): { part: string; path: string
   // The watchdog writes into its agent's log.
   const meant =
     target.kind === 'part' && target.part === 'watchdog' ? parseTarget(state, `${target.node}/agent`) : target;
-  return all.filter(({ part }) => isPartOfTarget(state, meant, part));
+  return all
+    .filter(({ part }) => isPartOfTarget(state, meant, part))
+    .map(({ part, path }) => ({ part, read: (options) => readLogFile(path, options) }));
 }
 
-function faultFinder(site: LocalSite): (name: string, part: string) => { isRunning: boolean; faults: string[] } {
+function faultFinder(site: LocalSite): (name: string, part: string) => { absence: string | null; faults: string[] } {
   const { state } = site;
   const processes = processesOf(site);
   const cuts = state.faults.cut.map((text) => parseTarget(state, text));
@@ -103,6 +148,7 @@ function faultFinder(site: LocalSite): (name: string, part: string) => { isRunni
       ...(state.faults.fullDisk.includes(name) ? ['disk full'] : []),
       ...(state.faults.slowDisk.includes(name) ? ['disk slow'] : []),
     ];
-    return { isRunning: own.some((process) => process.part === part), faults };
+    const isRunning = own.some((process) => process.part === part);
+    return { absence: isRunning ? null : 'it is not running', faults };
   };
 }

@@ -107,7 +107,7 @@ export function requireSiteState(folder: string): SiteState {
     code: 'NO_SITE',
     kind: 'not-found',
     message: `Cannot find a local site in "${folder}": there is no site.json`,
-    todo: 'Start one with `pgspan local up -f MANIFEST`, or name the folder of a running one with --state.',
+    todo: 'Start one with `pgspan local up -f MANIFEST`, name the folder of a running one with --state, or a Kubernetes cluster with --context.',
   });
 }
 

@@ -1,6 +1,13 @@
 /** Which folder a command means when it speaks of a local site. Loads next to nothing: every verb needs it. */
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { UserError } from '../../base/user-error.ts';
+
+/** True if a command that names no folder would find a site. */
+export function hasDefaultSite(env: NodeJS.ProcessEnv = process.env): boolean {
+  const isKnown = process.getuid?.() === 0 || Boolean(env.PGSPAN_STATE || env.XDG_STATE_HOME || env.HOME);
+  return isKnown && existsSync(join(stateFolder(null, env), 'site.json'));
+}
 
 /**
  * The folder of the site that a command means.
