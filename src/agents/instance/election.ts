@@ -96,8 +96,16 @@ export class Election {
       return;
     }
     const { detectionMs } = this.#node.config.timing;
+    this.#lookCloser(record, detectionMs);
     const dueMs = Math.max(this.#lastSignMs(record) + detectionMs - performance.now(), 10);
     this.#timer = setTimeout(() => this.check(), Math.min(dueMs, detectionMs));
+  }
+
+  /** While the leader's commits are late, whether its WAL still flows is looked at twice as often as it has to be known. */
+  #lookCloser(record: ClusterRecord, detectionMs: number): void {
+    const beat = this.#node.links.get(record.leader)?.view.beat;
+    if (beat?.term !== record.term || beat.probeAgeMs < detectionMs) return;
+    if (performance.now() - this.#observer.observedAtMs >= detectionMs / 2) void this.#observer.observe(detectionMs);
   }
 
   suspicion(record: ClusterRecord): Suspicion {
@@ -114,6 +122,7 @@ export class Election {
       isRefused: view?.isRefused === true && !view.isConnected,
       handsOver: view?.isConnected === true && leads && state.leading?.handsOver === true,
       probeAgeMs: view?.beat?.term === record.term ? view.beat.probeAgeMs : null,
+      walArrivedAtMs: this.#observer.view.walArrivedAtMs,
       hasStreamingQuorum: this.#observer.view.hasReceiver,
     });
   }

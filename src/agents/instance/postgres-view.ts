@@ -12,6 +12,8 @@ export interface PostgresView {
   readonly replayLsn: Lsn | null;
   /** A WAL receiver process exists. */
   readonly hasReceiver: boolean;
+  /** When an observation last found more WAL of the leader than the one before, of performance.now(); on the disk or not. */
+  readonly walArrivedAtMs: number;
   readonly isReplayPaused: boolean;
   /** server_version_num; null before the first answer. */
   readonly serverVersion: number | null;
@@ -25,9 +27,10 @@ select r.recovering,
   case when r.recovering then pg_last_wal_receive_lsn()::text end as received,
   case when r.recovering then pg_last_wal_replay_lsn()::text else pg_current_wal_flush_lsn()::text end as position,
   case when r.recovering then pg_is_wal_replay_paused() else false end as paused,
-  (select s.pid is not null from pg_stat_get_wal_receiver() s) as receiver,
+  w.pid is not null as receiver,
+  w.written_lsn::text as written,
   current_setting('server_version_num')::int as version
-from (select pg_is_in_recovery() as recovering) r`;
+from (select pg_is_in_recovery() as recovering) r left join pg_stat_get_wal_receiver() w on true`;
 
 /** What the startup process waits for once it has replayed all WAL on the disk. */
 const END_OF_WAL_SQL = `
@@ -42,6 +45,9 @@ export class PostgresObserver {
   #stoppedAtMs: number;
   #isReplayedToEnd = false;
   #pid: number | null = null;
+  #written: Lsn | null = null;
+  #walArrivedAtMs = Number.NEGATIVE_INFINITY;
+  #observedAtMs = Number.NEGATIVE_INFINITY;
   #view: PostgresView;
 
   constructor(postmaster: Postmaster, sql: LocalSql) {
@@ -56,8 +62,14 @@ export class PostgresObserver {
     return this.#view;
   }
 
+  /** When the last observation began, of performance.now(). */
+  get observedAtMs(): number {
+    return this.#observedAtMs;
+  }
+
   /** Never throws: a server that does not answer in `timeoutMs` is one whose positions are unknown. */
   async observe(timeoutMs: number): Promise<PostgresView> {
+    this.#observedAtMs = performance.now();
     const pid = this.#postmaster.pid;
     if (pid !== this.#pid) {
       this.#pid = pid;
@@ -103,12 +115,14 @@ export class PostgresObserver {
       received: string | null;
       position: string | null;
       paused: boolean;
-      receiver: boolean | null;
+      receiver: boolean;
+      written: string | null;
       version: number;
     }>(VIEW_SQL, [], { timeoutMs });
     if (row === undefined) throw new Error('PostgreSQL gave no row');
     const common = {
-      hasReceiver: row.receiver === true,
+      hasReceiver: row.receiver,
+      walArrivedAtMs: this.#noteWritten(parseLsnOrNull(row.written)),
       isReplayPaused: row.paused,
       serverVersion: row.version,
       pendingRestart: this.#view.pendingRestart,
@@ -127,6 +141,13 @@ export class PostgresObserver {
     };
   }
 
+  /** A receiver that began again may begin lower. */
+  #noteWritten(written: Lsn | null): number {
+    if (written !== null && this.#written !== null && written > this.#written) this.#walArrivedAtMs = performance.now();
+    this.#written = written;
+    return this.#walArrivedAtMs;
+  }
+
   async #isAtEndOfWal(timeoutMs: number): Promise<boolean> {
     const rows = await this.#sql.query<{ at_end: boolean }>(END_OF_WAL_SQL, [], { timeoutMs });
     return rows[0]?.at_end === true;
@@ -138,6 +159,7 @@ export class PostgresObserver {
       flushLsn: null,
       replayLsn: null,
       hasReceiver: false,
+      walArrivedAtMs: this.#walArrivedAtMs,
       isReplayPaused: false,
       serverVersion: this.#view?.serverVersion ?? null,
       pendingRestart: [],

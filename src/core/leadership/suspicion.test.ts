@@ -11,6 +11,7 @@ const codeOf = (given: Partial<LeaderSigns>): string =>
     isRefused: false,
     handsOver: false,
     probeAgeMs: 100,
+    walArrivedAtMs: 0,
     hasStreamingQuorum: true,
     ...given,
   }).reason.code;
@@ -28,6 +29,12 @@ describe('a leader is', () => {
   test('suspected when its PostgreSQL hangs under a living agent', () => {
     assert.equal(codeOf({ probeAgeMs: DETECTION_MS * PROBE_DETECTION_FACTOR }), 'LeaderHangs');
     assert.equal(codeOf({ probeAgeMs: DETECTION_MS * PROBE_DETECTION_FACTOR - 1 }), 'LeaderAlive');
+  });
+  test('not blamed for slow commits while its WAL flows', () => {
+    const probeAgeMs = 60_000;
+    const limitMs = DETECTION_MS * PROBE_DETECTION_FACTOR;
+    assert.equal(codeOf({ probeAgeMs, walArrivedAtMs: 10_001 - limitMs }), 'LeaderAlive');
+    assert.equal(codeOf({ probeAgeMs, walArrivedAtMs: 10_000 - limitMs }), 'LeaderHangs');
   });
   test('not blamed for commits that wait for missing members, or for a probe that it has not told of', () => {
     assert.equal(codeOf({ probeAgeMs: 60_000, hasStreamingQuorum: false }), 'LeaderAlive');

@@ -16,6 +16,11 @@ export interface LeaderSigns {
   /** Age of the leader's newest probe commit as of `lastBeatAtMs`; null when it told none. */
   readonly probeAgeMs: number | null;
   /**
+   * When more WAL of the leader was last seen to arrive at this member. A leader whose commits are slow while its WAL flows
+   * is busy, as with a bulk load on a slow disk, and whoever took over would be as slow.
+   */
+  readonly walArrivedAtMs: number;
+  /**
    * Members that hear the leader and stream from it are a write quorum: then a probe that gets no answer is the fault of the
    * leader's PostgreSQL, not of missing members.
    */
@@ -37,11 +42,13 @@ export function decideSuspicion(signs: LeaderSigns): Suspicion {
   const silenceMs = signs.nowMs - signs.lastBeatAtMs;
   if (silenceMs >= signs.detectionMs)
     return suspect('LeaderSilent', `No heartbeat from the leader for ${Math.round(silenceMs)} ms`);
-  if (
-    signs.probeAgeMs !== null &&
-    signs.hasStreamingQuorum &&
-    signs.probeAgeMs >= signs.detectionMs * PROBE_DETECTION_FACTOR
-  )
-    return suspect('LeaderHangs', `The leader's PostgreSQL has not committed for ${signs.probeAgeMs} ms`);
+  const hungMs = signs.detectionMs * PROBE_DETECTION_FACTOR;
+  const isCommitLate = signs.probeAgeMs !== null && signs.hasStreamingQuorum && signs.probeAgeMs >= hungMs;
+  if (isCommitLate && signs.nowMs - signs.walArrivedAtMs >= hungMs) {
+    return suspect(
+      'LeaderHangs',
+      `The leader's PostgreSQL has not committed for ${signs.probeAgeMs} ms, and sends no WAL`,
+    );
+  }
   return { isSuspect: false, reason: { code: 'LeaderAlive', message: 'The leader is heard' } };
 }
