@@ -30,6 +30,14 @@ describe('loadManifests', () => {
     return error;
   };
 
+  it('passes over objects of other APIs, and refuses a slip in our own names', async () => {
+    const other = stringify({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'application' }, spec: {} });
+    assert.deepEqual(await namesIn(await write('mixed.yaml', `${other}---\n${yamlOf('leo')}`)), ['leo']);
+    const slip = yamlOf('leo').replace('kind: PostgresGroup', 'kind: PostgressGroup');
+    const { message } = await refusal(await write('slip.yaml', slip));
+    assert.match(message, /kind: found "PostgressGroup"; accepted: "PostgresGroup"/);
+  });
+
   it('reads several groups from one file, in order, and passes over empty documents', async () => {
     const path = await write(
       'three.yaml',

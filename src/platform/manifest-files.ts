@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type Document, parseAllDocuments } from 'yaml';
 import { ManifestError, type ManifestProblem } from '../api/manifest-error.ts';
 import { parsePostgresGroup } from '../api/parse-manifest.ts';
-import type { PostgresGroup } from '../api/postgres-group.ts';
+import { KIND, type PostgresGroup } from '../api/postgres-group.ts';
 import { UserError } from '../base/user-error.ts';
 import { validateGroups } from '../core/topology/validate.ts';
 
@@ -45,7 +45,7 @@ export async function loadManifests(source: string): Promise<PostgresGroup[]> {
   return groups;
 }
 
-/** The documents of one YAML or JSON text. Throws UserError MANIFEST_UNREADABLE with line and column. */
+/** The groups among the documents of one YAML or JSON text; objects of other APIs are passed over. Throws UserError MANIFEST_UNREADABLE with line and column. */
 export function parseManifestText(text: string, file: string): ReturnType<typeof parsePostgresGroup>[] {
   const documents = parseAllDocuments(text, { uniqueKeys: true });
   if (!Array.isArray(documents)) return [];
@@ -54,8 +54,17 @@ export function parseManifestText(text: string, file: string): ReturnType<typeof
     const error = document.errors[0];
     if (error !== undefined) throw unreadable(file, error.message.trim());
     const value = toValue(document, file);
-    return value === null ? [] : [parsePostgresGroup(value, `document ${index + 1} of ${file}`)];
+    if (value === null || isOfAnotherApi(value)) return [];
+    return [parsePostgresGroup(value, `document ${index + 1} of ${file}`)];
   });
+}
+
+/** A folder for `kubectl apply -f` also holds Secrets, Deployments and the like. What may be a slip in our own names is not one. */
+function isOfAnotherApi(value: unknown): boolean {
+  if (typeof value !== 'object' || value === null) return false;
+  const { apiVersion, kind } = value as { readonly apiVersion?: unknown; readonly kind?: unknown };
+  if (typeof apiVersion !== 'string' || typeof kind !== 'string') return false;
+  return /^([a-z0-9.-]+\/)?v[0-9]+[a-z0-9]*$/.test(apiVersion) && !apiVersion.includes('pgspan') && kind !== KIND;
 }
 
 /** A manifest needs no aliases; nested ones multiply. */
