@@ -42,8 +42,8 @@ Several documents in one file, or several files in one folder, are several group
 to; an unknown field, a wrong value or a contradiction is refused there with its path and what would be accepted.
 For editors there is a JSON Schema beside this page, \`postgresgroup.schema.json\`.
 
-**Values.** Amounts of bytes are written as in Kubernetes (\`512Mi\`, \`10Gi\`), lengths of time as \`30s\`, \`1m30s\`, \`500ms\` or a number
-of seconds. A field marked † is accepted, and not built yet in part or whole: what would have to act on it refuses it.
+**Values.** Amounts of bytes are written as in Kubernetes (\`512Mi\`, \`10Gi\`), lengths of time as \`30s\`, \`1m30s\`, \`500ms\` or a whole
+number of seconds; a fraction is written as text (\`"0.5"\`). A field marked † is accepted, and not built yet in part or whole: what would have to act on it refuses it.
 "The same in all groups" means: say it in one group, or the same in several.
 `;
 

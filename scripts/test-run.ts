@@ -39,6 +39,7 @@ const SLOW = [
   'test/facts/',
   'test/scenarios/',
   'test/conformance/',
+  'test/kubernetes/',
   'test/launcher/',
   'src/agents/',
   'src/platform/',

@@ -95,7 +95,7 @@ describe('a refusal names the path, what was found and what would be accepted', 
     ],
     'a length of time without a unit': [
       { replication: { memberTimeout: 'soon' } },
-      'leo: spec.replication.memberTimeout: found "soon"; accepted: a length of time such as "30s", "1m30s" or "500ms", or a number of seconds',
+      'leo: spec.replication.memberTimeout: found "soon"; accepted: a length of time such as "30s", "1m30s" or "500ms", or a whole number of seconds',
     ],
     'a URL for a domain': [
       { connectivity: { dns: { domain: 'https://example.com' } } },

@@ -56,8 +56,12 @@ export const secretKeyRefSchema = z.strictObject({
 });
 
 const BYTES_TEXT = 'an amount of bytes such as "512Mi" or "10Gi"';
-const CPUS_TEXT = 'an amount of processors such as "2", 0.5 or "500m"';
-const DURATION_TEXT = 'a length of time such as "30s", "1m30s" or "500ms", or a number of seconds';
+// A fraction is written as text: the API server knows no field that is a text or any number.
+const CPUS_TEXT = 'an amount of processors such as "2", "0.5" or "500m"';
+const DURATION_TEXT = 'a length of time such as "30s", "1m30s" or "500ms", or a whole number of seconds';
+
+/** Longest amount or length of time; "1099511627776Ki" has 15. */
+const AMOUNT_LENGTH_MAX = 40;
 
 const QUANTITY = /^([0-9]+(?:\.[0-9]+)?)(Ki|Mi|Gi|Ti|Pi|k|M|G|T|P)?$/;
 const QUANTITY_FACTOR: Readonly<Record<string, number>> = {
@@ -76,7 +80,7 @@ const QUANTITY_FACTOR: Readonly<Record<string, number>> = {
 
 /** An amount of bytes as Kubernetes writes it. */
 export const byteQuantitySchema = z
-  .union([z.string().regex(QUANTITY, BYTES_TEXT), z.int().min(0)], { error: BYTES_TEXT })
+  .union([z.string().max(AMOUNT_LENGTH_MAX).regex(QUANTITY, BYTES_TEXT), z.int().min(0)], { error: BYTES_TEXT })
   .transform(String)
   .pipe(z.string());
 
@@ -84,15 +88,15 @@ const CPU = /^([0-9]+(?:\.[0-9]+)?)(m)?$/;
 
 /** An amount of processors as Kubernetes writes it. */
 export const cpuQuantitySchema = z
-  .union([z.string().regex(CPU, CPUS_TEXT), z.number().min(0)], { error: CPUS_TEXT })
+  .union([z.string().max(AMOUNT_LENGTH_MAX).regex(CPU, CPUS_TEXT), z.int().min(0)], { error: CPUS_TEXT })
   .transform(String)
   .pipe(z.string());
 
 const DURATION = /^(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+$/;
 
-/** A length of time: "30s", "1m30s", "500ms", or a number of seconds. */
+/** A length of time: "30s", "1m30s", "500ms", or a whole number of seconds. */
 export const durationSchema = z
-  .union([z.string().regex(DURATION, DURATION_TEXT), z.number().min(0)], { error: DURATION_TEXT })
+  .union([z.string().max(AMOUNT_LENGTH_MAX).regex(DURATION, DURATION_TEXT), z.int().min(0)], { error: DURATION_TEXT })
   .transform((value) => (typeof value === 'number' ? `${value}s` : value))
   .pipe(z.string());
 

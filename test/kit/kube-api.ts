@@ -12,8 +12,28 @@ export interface TestKube {
   /** Name of a fresh namespace; deleted with everything in it at the end. */
   readonly namespace: string;
   /** The answer's body. Throws when the status is not 2xx. */
-  call(method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<unknown>;
+  call(method: Method, path: string, body?: unknown): Promise<unknown>;
+  /** The answer, whatever it is. */
+  ask(method: Method, path: string, options?: AskOptions): Promise<KubeAnswer>;
   [Symbol.asyncDispose](): Promise<void>;
+}
+
+export type Method = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+
+export interface AskOptions {
+  readonly body?: unknown;
+  /** Default: JSON, and a merge patch for PATCH. */
+  readonly contentType?: string;
+  /** Default: what the server likes best. */
+  readonly accept?: string;
+  /** In the name of this user, as `kubectl --as` does. */
+  readonly as?: string;
+}
+
+export interface KubeAnswer {
+  readonly status: number;
+  /** Parsed JSON. */
+  readonly body: unknown;
 }
 
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -21,24 +41,37 @@ const ANSWER_TIMEOUT_MS = 15_000;
 export async function openTestKube(): Promise<TestKube> {
   const { dial } = await openKubeContext({});
   const namespace = `pgspan-test-${randomBytes(4).toString('hex')}`;
-  const call: TestKube['call'] = (method, path, body) => callApi(dial, method, path, body);
+  const ask: TestKube['ask'] = (method, path, options = {}) => askApi(dial, method, path, options);
+  const call: TestKube['call'] = async (method, path, body) => {
+    const answer = await ask(method, path, { body });
+    if (answer.status >= 200 && answer.status < 300) return answer.body;
+    throw new Error(`${method} ${path}: ${answer.status} ${JSON.stringify(answer.body).slice(0, 500)}`);
+  };
   await call('POST', '/api/v1/namespaces', { metadata: { name: namespace } });
   return {
     dial,
     namespace,
     call,
+    ask,
     async [Symbol.asyncDispose]() {
       await call('DELETE', `/api/v1/namespaces/${namespace}`);
     },
   };
 }
 
-async function callApi(dial: KubeDial, method: string, path: string, body: unknown): Promise<unknown> {
+async function askApi(
+  dial: KubeDial,
+  method: Method,
+  path: string,
+  { body, contentType, accept, as }: AskOptions,
+): Promise<KubeAnswer> {
   const text = body === undefined ? '' : JSON.stringify(body);
   const headers = {
     ...(await dial.headers()),
-    'content-type': method === 'PATCH' ? 'application/merge-patch+json' : 'application/json',
+    'content-type': contentType ?? (method === 'PATCH' ? 'application/merge-patch+json' : 'application/json'),
     'content-length': Buffer.byteLength(text),
+    ...(accept === undefined ? {} : { accept }),
+    ...(as === undefined ? {} : { 'impersonate-user': as }),
   };
   const url = new URL(path, dial.server);
   return await new Promise((resolve, reject) => {
@@ -51,9 +84,7 @@ async function callApi(dial: KubeDial, method: string, path: string, body: unkno
           answer += chunk;
         });
         incoming.once('error', reject).once('end', () => {
-          const status = incoming.statusCode ?? 0;
-          if (status >= 200 && status < 300) resolve(JSON.parse(answer));
-          else reject(new Error(`${method} ${path}: ${status} ${answer.slice(0, 500)}`));
+          resolve({ status: incoming.statusCode ?? 0, body: JSON.parse(answer) });
         });
       },
     );

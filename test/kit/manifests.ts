@@ -33,7 +33,8 @@ export function groupsOf(instances: readonly number[], spec: Readonly<Record<str
 
 const NAMES = ['leo', 'ait', 'pit'];
 
-function mergeFields(
+/** Mappings are merged deeply, everything else is replaced. */
+export function mergeFields(
   base: Readonly<Record<string, unknown>>,
   over: Readonly<Record<string, unknown>>,
 ): Record<string, unknown> {

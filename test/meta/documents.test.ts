@@ -6,6 +6,7 @@ import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { suite, test } from 'node:test';
 import { CLI_PAGE, cliReferencePage } from '../../scripts/cli-reference.ts';
+import { MISTAKES_PAGE, mistakesPage } from '../../scripts/mistakes-reference.ts';
 import { VERBS } from '../../src/cli/verbs.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -49,5 +50,9 @@ suite('documents', () => {
 
   test(`${CLI_PAGE} is current (else: npm run docs)`, async () => {
     assert.equal(read(CLI_PAGE), await cliReferencePage());
+  });
+
+  test(`${MISTAKES_PAGE} is current (else: npm run docs)`, () => {
+    assert.equal(read(MISTAKES_PAGE), mistakesPage());
   });
 });

@@ -90,9 +90,13 @@ const ROOT: PathRules = {
   ],
 };
 
+/** An amount that is none is refused by its own rule; here it passes. */
+const quantities = (...of: readonly string[]) => of.map((one) => `isQuantity(string(${one}))`).join(' && ');
+const compare = (a: string, b: string) => `quantity(string(${a})).compareTo(quantity(${b}))`;
+
 const amountOver = (kind: 'cpu' | 'memory') =>
   refuse(
-    `has(self.requests) && has(self.limits) && has(self.requests.${kind}) && has(self.limits.${kind}) && quantity(string(self.requests.${kind})).isGreaterThan(quantity(string(self.limits.${kind})))`,
+    `has(self.requests) && has(self.limits) && has(self.requests.${kind}) && has(self.limits.${kind}) && ${quantities(`self.requests.${kind}`, `self.limits.${kind}`)} && ${compare(`self.requests.${kind}`, `string(self.limits.${kind})`)} > 0`,
     'the request is more than the limit; accepted: at most the limit',
     `.requests.${kind}`,
   );
@@ -134,11 +138,6 @@ const SPEC: PathRules = {
       'found SUPERUSER, and superusers may not log in from remote; set spec.enableSuperuserAccess: true, or leave it out',
       '.roles',
     ),
-    refuse(
-      `has(self.replication) && has(self.replication.minCopies) && self.replication.minCopies > 32`,
-      'accepted: at most 32',
-      '.replication.minCopies',
-    ),
   ],
 };
 
@@ -149,12 +148,12 @@ const STORAGE: PathRules = {
       'it cannot be changed, since a volume stays in its class; make a new group with the class and move the data',
     ),
     {
-      rule: `quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0`,
+      rule: `!(${quantities('self.size', 'oldSelf.size')}) || ${compare('self.size', 'string(oldSelf.size)')} >= 0`,
       message: 'a volume cannot shrink; keep the size, or make a new group with smaller volumes and move the data',
       fieldPath: '.size',
     },
     {
-      rule: `quantity(string(self.size)).compareTo(quantity('256Mi')) >= 0`,
+      rule: `!${quantities('self.size')} || ${compare('self.size', "'256Mi'")} >= 0`,
       message: 'accepted: at least 256Mi, since smaller volumes do not hold an empty database and its log',
       fieldPath: '.size',
     },
