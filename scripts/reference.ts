@@ -6,7 +6,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type JsonSchema, postgresGroupJsonSchema } from '../src/api/json-schema.ts';
-import { UNBUILT } from '../src/core/topology/unbuilt.ts';
+import { pathsUnbuiltEverywhere } from '../src/core/topology/unbuilt.ts';
 
 export interface ReferenceFile {
   readonly path: string;
@@ -94,7 +94,7 @@ function childRows(path: string, schema: JsonSchema): Row[] {
 }
 
 function isUnbuilt(path: string): boolean {
-  return UNBUILT.some((one) => `spec.${one.path}` === path);
+  return pathsUnbuiltEverywhere().some((one) => `spec.${one}` === path);
 }
 
 function defaultText(schema: JsonSchema, isRequired: boolean): string {

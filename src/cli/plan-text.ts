@@ -1,6 +1,6 @@
 /** The plan as text for a terminal: what a person looks for first comes first. Pure, so that golden files can hold it. */
 import { formatTable, wrapText } from '../base/text-table.ts';
-import type { ConnectionPlan, GlobalPlan, GroupPlan } from '../core/topology/plan-types.ts';
+import type { ConnectionPlan, GlobalPlan, GroupPlan, UnbuiltNote } from '../core/topology/plan-types.ts';
 import { formatAccess, formatAnnotations, formatCertificates, formatSettings } from './plan-details-text.ts';
 
 export type PlanStyle = (kind: 'heading' | 'column' | 'warning' | 'user', text: string) => string;
@@ -15,6 +15,11 @@ export interface PlanTextOptions {
 
 /** Ends with a line break. */
 export function formatPlan(plan: GlobalPlan, options: PlanTextOptions): string {
+  const unbuilt = (by: UnbuiltNote['actor']) =>
+    formatNotes(
+      plan.notBuilt.filter(({ actor }) => actor === by),
+      options,
+    );
   const sections: [title: string, body: string][] = [
     ['Groups', formatGroups(plan, options)],
     ['Nodes', formatNodes(plan, options)],
@@ -26,7 +31,8 @@ export function formatPlan(plan: GlobalPlan, options: PlanTextOptions): string {
     ...(options.details ? formatAccess(plan) : []),
     ...(options.details ? formatCertificates(plan, options) : []),
     ['Warnings', formatNotes(plan.warnings, options)],
-    ['Not built yet (accepted, and refused by what would have to act on it)', formatNotes(plan.notBuilt, options)],
+    ['Not built yet (accepted, and refused by what would have to act on it)', unbuilt('every platform')],
+    ['For Kubernetes only (refused by `pgspan local up`)', unbuilt('local')],
   ];
   const body = sections
     .filter(([, text]) => text !== '')

@@ -99,10 +99,13 @@ export function createJsonHttpClient(options: JsonHttpOptions): JsonHttpClient {
   const exchange = (request: JsonRequest, deadlineMs: number, mayRepeat: boolean): Promise<JsonAnswer> =>
     new Promise((resolve, reject) => {
       const outgoing = open(request);
-      const timer = setTimeout(() => {
-        const message = `Cannot ask "${origin}": no answer within the time allowed`;
-        outgoing.destroy(new JsonHttpError('HTTP_TIMEOUT', message));
-      }, Math.max(1, deadlineMs - performance.now()));
+      const timer = setTimeout(
+        () => {
+          const message = `Cannot ask "${origin}": no answer within the time allowed`;
+          outgoing.destroy(new JsonHttpError('HTTP_TIMEOUT', message));
+        },
+        Math.max(1, deadlineMs - performance.now()),
+      );
       outgoing.once('error', (error) => {
         clearTimeout(timer);
         // The server closed a kept connection while we took it up.

@@ -33,9 +33,9 @@ export interface PlanNote {
   readonly message: string;
 }
 
-/** Who would have to act on it, and therefore refuses: every platform, or Kubernetes alone. */
+/** Who would have to act on it, and therefore refuses: every platform, or the local one alone. */
 export interface UnbuiltNote extends PlanNote {
-  readonly actor: 'every platform' | 'kubernetes';
+  readonly actor: 'every platform' | 'local';
 }
 
 /** Numbers of leadership.md, in milliseconds. */

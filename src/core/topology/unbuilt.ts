@@ -9,8 +9,8 @@ export interface UnbuiltField {
   readonly path: string;
   /** What does not happen; a sentence without a final period. */
   readonly reason: string;
-  /** `kubernetes`: nothing elsewhere would have to act on it, so that other platforms may pass over it. */
-  readonly actor: 'every platform' | 'kubernetes';
+  /** Who would have to act on it and cannot: `local`: Kubernetes can. */
+  readonly actor: 'every platform' | 'local';
 }
 
 /** Those that this group asks for: set, and not to what happens anyway. */
@@ -18,8 +18,17 @@ export function unbuiltFields(group: PostgresGroup): UnbuiltField[] {
   return UNBUILT.filter(({ isAsked }) => isAsked(group.spec)).map(({ path, reason }) => ({
     path: `spec.${path}`,
     reason,
-    actor: reason === KUBERNETES ? 'kubernetes' : 'every platform',
+    actor: actorOf(reason),
   }));
+}
+
+/** Paths below `.spec` that no platform acts on yet. */
+export function pathsUnbuiltEverywhere(): string[] {
+  return UNBUILT.filter(({ reason }) => actorOf(reason) === 'every platform').map(({ path }) => path);
+}
+
+function actorOf(reason: string): UnbuiltField['actor'] {
+  return reason === KUBERNETES ? 'local' : 'every platform';
 }
 
 interface UnbuiltRule {
@@ -28,14 +37,11 @@ interface UnbuiltRule {
   readonly isAsked: (spec: GroupSpec) => boolean;
 }
 
-const KUBERNETES = 'it is for Kubernetes, which is not built yet';
-const OBJECTS = 'Secrets and ConfigMaps are objects of Kubernetes, which is not built yet';
+const KUBERNETES = 'it names an object of Kubernetes, which the local platform does not have';
 
-export const UNBUILT: readonly UnbuiltRule[] = [
+const UNBUILT: readonly UnbuiltRule[] = [
   { path: 'instances', reason: 'witness groups are not built yet', isAsked: (spec) => spec.instances === 0 },
   { path: 'role', reason: 'read-only groups are not built yet', isAsked: (spec) => spec.role === 'readOnly' },
-  { path: 'storage.storageClass', reason: KUBERNETES, isAsked: (spec) => spec.storage.storageClass !== undefined },
-  { path: 'storage.retain', reason: KUBERNETES, isAsked: (spec) => !spec.storage.retain },
   {
     path: 'globalCluster.peers',
     reason: 'joining by manifests is not built yet',
@@ -53,12 +59,12 @@ export const UNBUILT: readonly UnbuiltRule[] = [
   },
   {
     path: 'globalCluster.credentialsSecretRef',
-    reason: OBJECTS,
+    reason: 'one Secret for several groups is not built yet',
     isAsked: (spec) => spec.globalCluster.credentialsSecretRef !== undefined,
   },
   {
     path: 'coordination.store',
-    reason: "the Lease of Kubernetes as the record's store is not built yet",
+    reason: KUBERNETES,
     isAsked: (spec) => spec.coordination.store === 'kubernetes',
   },
   {
@@ -69,7 +75,7 @@ export const UNBUILT: readonly UnbuiltRule[] = [
   },
   {
     path: 'coordination.etcd.secretRef',
-    reason: OBJECTS,
+    reason: KUBERNETES,
     isAsked: (spec) => spec.coordination.etcd?.secretRef !== undefined,
   },
   {
@@ -77,38 +83,17 @@ export const UNBUILT: readonly UnbuiltRule[] = [
     reason: "commits within the leader's group, and the lease that they need, are not built yet",
     isAsked: (spec) => spec.replication.scope === 'group',
   },
-  { path: 'bootstrap.secretRef', reason: OBJECTS, isAsked: (spec) => spec.bootstrap.secretRef !== undefined },
+  { path: 'bootstrap.secretRef', reason: KUBERNETES, isAsked: (spec) => spec.bootstrap.secretRef !== undefined },
   { path: 'roles', reason: 'declared roles are not built yet', isAsked: (spec) => spec.roles.length > 0 },
   {
     path: 'postgresql.configMapRef',
-    reason: OBJECTS,
+    reason: KUBERNETES,
     isAsked: (spec) => spec.postgresql.configMapRef !== undefined,
   },
   {
     path: 'connectivity.internodeTrafficStrategy',
     reason: 'the resolver beside each server is not built yet',
     isAsked: (spec) => spec.connectivity.internodeTrafficStrategy === 'SplitDNS',
-  },
-  { path: 'connectivity.loadBalancer', reason: KUBERNETES, isAsked: (spec) => spec.connectivity.loadBalancer.enabled },
-  {
-    path: 'connectivity.nodeServiceTemplate',
-    reason: KUBERNETES,
-    isAsked: (spec) => spec.connectivity.nodeServiceTemplate !== undefined,
-  },
-  {
-    path: 'connectivity.groupServiceTemplate',
-    reason: KUBERNETES,
-    isAsked: (spec) => spec.connectivity.groupServiceTemplate !== undefined,
-  },
-  {
-    path: 'connectivity.proxyServiceTemplate',
-    reason: KUBERNETES,
-    isAsked: (spec) => spec.connectivity.proxyServiceTemplate !== undefined,
-  },
-  {
-    path: 'connectivity.proxyReadServiceTemplate',
-    reason: KUBERNETES,
-    isAsked: (spec) => spec.connectivity.proxyReadServiceTemplate !== undefined,
   },
   {
     path: 'connectivity.tls.serverCert',

@@ -163,8 +163,7 @@ async function placeSite(
 const NOTHING_PLACED: SitePlacement = { nodes: [], proxies: [], recordAddress: null };
 
 function refuseUnbuilt(plan: GlobalPlan): void {
-  // What is for Kubernetes only has nothing to do here: a manifest may carry it.
-  const asked = plan.notBuilt.filter(({ message }) => !message.startsWith('it is for Kubernetes'));
+  const asked = plan.notBuilt;
   if (asked.length === 0) return;
   throw new UserError({
     code: 'NOT_BUILT',
