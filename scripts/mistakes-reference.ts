@@ -59,8 +59,11 @@ function fragment({ name, spec }: Mistake): string {
     ...(name === undefined ? {} : { metadata: { name } }),
     ...(Object.keys(spec).length === 0 ? {} : { spec }),
   };
-  const flow = stringify(parts, { collectionStyle: 'flow', lineWidth: 0, doubleQuotedMinMultiLineLength: 1000 }).trim();
-  return `\`${Object.keys(parts).length === 0 ? '(nothing said)' : flow.replace(/^\{ (.*) \}$/s, '$1')}\``;
+  if (Object.keys(parts).length === 0) return '(nothing said)';
+  // One line, whatever a value holds.
+  const isMultiline = JSON.stringify(parts).includes('\\n');
+  const flow = isMultiline ? JSON.stringify(parts) : stringify(parts, { collectionStyle: 'flow', lineWidth: 0 }).trim();
+  return `\`${flow.replace(/^\{ ?(.*?) ?\}$/s, '$1')}\``;
 }
 
 function problems({ name = 'leo', spec, before = {} }: Mistake): string {

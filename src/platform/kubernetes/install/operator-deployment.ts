@@ -29,7 +29,8 @@ export function operatorConfig(options: InstallOptions): OperatorConfig {
   };
 }
 
-export function operatorWorkload(options: InstallOptions): Manifest[] {
+/** @param configDigest default: that of the configuration, so that pods are made anew with it. */
+export function operatorWorkload(options: InstallOptions, configDigest?: string): Manifest[] {
   const { namespace, networkPolicy } = options;
   const config = `${JSON.stringify(operatorConfig(options), null, 2)}\n`;
   return [
@@ -39,12 +40,11 @@ export function operatorWorkload(options: InstallOptions): Manifest[] {
       metadata: { name: CONFIG_MAP, namespace, labels: INSTALL_LABELS },
       data: { [CONFIG_KEY]: config },
     },
-    operatorDeployment(options, createHash('sha256').update(config).digest('hex')),
+    operatorDeployment(options, configDigest ?? createHash('sha256').update(config).digest('hex')),
     ...(networkPolicy ? [operatorNetworkPolicy(namespace)] : []),
   ];
 }
 
-/** @param configDigest changes with the configuration, so that pods are made anew with it. */
 function operatorDeployment(options: InstallOptions, configDigest: string): Manifest {
   const { namespace, replicas } = options;
   return {
@@ -112,7 +112,7 @@ function operatorContainer({ image, imagePullPolicy, resources }: InstallOptions
   };
 }
 
-function operatorNetworkPolicy(namespace: string): Manifest {
+export function operatorNetworkPolicy(namespace: string): Manifest {
   return {
     apiVersion: 'networking.k8s.io/v1',
     kind: 'NetworkPolicy',
