@@ -3,7 +3,7 @@
  * The whole of it is written in agents/instance/status.ts.
  */
 import * as z from 'zod';
-import { clusterRecordSchema } from './record.ts';
+import { clusterRecordSchema, memberSchema } from './record.ts';
 import { leaderViewSchema, lsnSchema, nodeActivitySchema } from './peer-stream.ts';
 
 export const failoverTimelineSchema = z.object({
@@ -22,10 +22,13 @@ export type FailoverTimeline = z.infer<typeof failoverTimelineSchema>;
 
 export const nodeStatusSchema = z.object({
   node: z.string(),
+  incarnation: memberSchema.shape.incarnation.optional(),
   leaderView: leaderViewSchema,
   promisedTerm: z.int(),
   activity: nodeActivitySchema,
   reason: z.object({ code: z.string(), message: z.string() }),
+  /** PostgreSQL's server_version_num; null while it is not known. */
+  serverVersion: z.int().nullable().optional(),
   acceptsReads: z.boolean(),
   timeline: z.int(),
   flushLsn: lsnSchema.nullable(),
@@ -45,6 +48,11 @@ export const nodeStatusSchema = z.object({
       heardAgeMs: z.number().nullable(),
     }),
   ),
+  /** Only from the leader: pg_stat_replication. `applicationName` as core/leadership/quorum.ts forms it. */
+  members: z
+    .object({ standbys: z.array(z.object({ applicationName: z.string(), state: z.string() })) })
+    .nullable()
+    .optional(),
   lastFailover: failoverTimelineSchema.nullable(),
 });
 export type NodeStatus = z.infer<typeof nodeStatusSchema>;

@@ -93,7 +93,27 @@ export class TlsFilesError extends Error {
 const PEM_BYTES_MAX = 1024 * 1024;
 
 export async function createReloadableTls(files: TlsFiles): Promise<ReloadableTls> {
-  let credentials = await loadCredentials(files);
+  const read = async (): Promise<TlsTexts> => {
+    const [cert, key, ca] = await Promise.all([readPem(files.certFile), readPem(files.keyFile), readPem(files.caFile)]);
+    return { cert, key, ca };
+  };
+  return reloadableTls(read, files);
+}
+
+/** PEM texts of what TlsFiles names. */
+export interface TlsTexts {
+  readonly cert: string;
+  readonly key: string;
+  readonly ca: string;
+}
+
+/** From memory: `reload` takes what `texts` returns then. Throws TlsFilesError. */
+export function createMemoryTls(texts: () => TlsTexts): Promise<ReloadableTls> {
+  return reloadableTls(async () => texts(), { certFile: 'tls.crt', keyFile: 'tls.key', caFile: 'ca.crt' });
+}
+
+async function reloadableTls(read: () => Promise<TlsTexts>, files: TlsFiles): Promise<ReloadableTls> {
+  let credentials = await loadCredentials(read, files);
   const servers = new Set<tls.Server>();
   return {
     get loaded() {
@@ -122,7 +142,7 @@ export async function createReloadableTls(files: TlsFiles): Promise<ReloadableTl
       ...(options.alpnProtocols ? { ALPNProtocols: [...options.alpnProtocols] } : {}),
     }),
     async reload() {
-      const next = await loadCredentials(files);
+      const next = await loadCredentials(read, files);
       if (next.digest === credentials.digest) return false;
       credentials = next;
       for (const server of servers) server.setSecureContext({ ...serverSettings, ...next.pem });
@@ -154,14 +174,14 @@ const serverSettings = {
 } as const satisfies tls.SecureContextOptions;
 
 interface Credentials {
-  readonly pem: { readonly cert: string; readonly key: string; readonly ca: string };
+  readonly pem: TlsTexts;
   readonly clientContext: tls.SecureContext;
   readonly loaded: LoadedTls;
   readonly digest: string;
 }
 
-async function loadCredentials(files: TlsFiles): Promise<Credentials> {
-  const [cert, key, ca] = await Promise.all([readPem(files.certFile), readPem(files.keyFile), readPem(files.caFile)]);
+async function loadCredentials(read: () => Promise<TlsTexts>, files: TlsFiles): Promise<Credentials> {
+  const { cert, key, ca } = await read();
   const leaf = parseCertificates(cert, files.certFile)[0] as X509Certificate;
   const authorities = parseCertificates(ca, files.caFile);
   checkKey(leaf, key, files);

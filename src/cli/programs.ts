@@ -13,11 +13,17 @@ const PROGRAMS = {
   'psql-in-pod': async (config: string, words: readonly string[]) =>
     await (await import('./psql-in-pod.ts')).runPsqlInPod(config, words),
   vantage: async (config: string) => await (await import('./vantage.ts')).runVantage(config),
+  /** `--kubeconfig FILE` after it: from outside of a pod. */
+  operator: async (config: string, words: readonly string[]) =>
+    await (await import('../operator/main.ts')).runOperator({
+      configFile: config,
+      kubeconfig: words[0] === '--kubeconfig' ? (words[1] ?? null) : null,
+    }),
   'record-server': async (config: string) => await (await import('./record-server.ts')).runRecordServer(config),
 } as const;
 
 /** Those that take words after their configuration. */
-const WITH_WORDS: readonly string[] = ['psql-in-pod'];
+const WITH_WORDS: readonly string[] = ['operator', 'psql-in-pod'];
 
 export type ProgramName = keyof typeof PROGRAMS;
 

@@ -12,6 +12,14 @@ export async function observeCertificate(
 ): Promise<FoundCertificate> {
   const [certPem, keyPem] = await Promise.all([readIfPresent(files.certFile), readIfPresent(files.keyFile)]);
   if (certPem === null || keyPem === null) return { kind: 'missing' };
+  return examineCertificate({ certPem, keyPem }, authorities);
+}
+
+/** The same of PEM texts. */
+export function examineCertificate(
+  { certPem, keyPem }: { readonly certPem: string; readonly keyPem: string },
+  authorities: readonly string[],
+): FoundCertificate {
   try {
     const certificate = new X509Certificate(certPem);
     const altNames = certificate.subjectAltName ?? '';

@@ -1,0 +1,44 @@
+/**
+ * What the operator remembers of one group between two looks. Nothing here decides: an operator that lost all of it reads it
+ * again, and goes on.
+ */
+import { AppliedObjects } from './applied-objects.ts';
+import { GroupAgents } from './group-agents.ts';
+import type { SecretMemory } from './group-secrets.ts';
+
+export class GroupSession {
+  readonly uid: string;
+  readonly agents: GroupAgents;
+  readonly applied = new AppliedObjects();
+  readonly secrets: SecretMemory = new Map();
+  /** Texts of the stored configurations, by ConfigMap. */
+  readonly configs = new Map<string, string>();
+  /** Told to give up their vote since the last look. */
+  readonly retiring = new Set<string>();
+  /** `uid size` of claims that the API server refused to grow, with its words. */
+  readonly refusedGrowth = new Map<string, string>();
+  /** What was left over of earlier times has been looked for. */
+  isSwept = false;
+  /** By performance.now(): when everything is read and applied anew. */
+  refreshAtMs = 0;
+  /** uids of the pods that were there at the last look. */
+  pods = '';
+
+  constructor(options: { uid: string; globalCluster: string; onChange: (urgency: 'now' | 'later') => void }) {
+    this.uid = options.uid;
+    this.agents = new GroupAgents({ globalCluster: options.globalCluster, onChange: options.onChange });
+  }
+
+  /** Secrets and ConfigMaps are not watched: what somebody else has changed there is found then. */
+  refresh(): void {
+    this.applied.forget();
+    this.secrets.clear();
+    this.configs.clear();
+    this.isSwept = false;
+  }
+
+  close(): void {
+    this.agents.close();
+    this.secrets.clear();
+  }
+}

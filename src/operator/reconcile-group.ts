@@ -1,0 +1,285 @@
+/**
+ * One look at one group, and what follows from it: observe, decide, apply. Level-triggered: nothing depends on what was seen
+ * before, so an operator that is killed at any point goes on at its next start.
+ *
+ *   manifest accepted? --> rights --> plan --> secrets --> objects --> agents --> rolling change (one step) --> status
+ */
+import { LABEL } from '../api/labels.ts';
+import type { PostgresGroup } from '../api/postgres-group.ts';
+import { decideRollingStep } from '../core/rolling/decide-rolling-step.ts';
+import { planInTransition } from '../core/rolling/plan-in-transition.ts';
+import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
+import { summarizeStatus } from '../core/status/cluster-status.ts';
+import { AGENT_PORT } from '../core/topology/names.ts';
+import type { GlobalPlan, GroupPlan } from '../core/topology/plan-types.ts';
+import { KUBE_KINDS, type KubeObject } from '../platform/kubernetes/kube-object.ts';
+import { acceptManifest } from './accept-manifest.ts';
+import { applyObjects, deleteStale } from './apply-group.ts';
+import { carryOutStep } from './carry-out-step.ts';
+import type { GroupSession } from './group-session.ts';
+import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from './group-secrets.ts';
+import { generationOf } from './objects/config-maps.ts';
+import { nodeConfigMap, proxyConfigMap } from './objects/object-names.ts';
+import { renderOperatorAccess } from './objects/operator-access.ts';
+import { INSTANCE_CONFIG_KEY, PROXY_CONFIG_KEY } from './objects/pod-places.ts';
+import { REVISION_ANNOTATION } from './objects/pod-parts.ts';
+import { type DesiredObject, objectKey, renderGroup } from './objects/render-group.ts';
+import { type GroupFacts, renderInput } from './objects/render-input.ts';
+import { certificateFingerprint, type GroupSight, observeGroup } from './observe-group.ts';
+import type { OperatorContext } from './operator-context.ts';
+import { rollingSnapshot } from './rolling-snapshot.ts';
+import { configMapTexts } from './stored-object.ts';
+import { writeRefusal, writeStatus } from './write-status.ts';
+import { labelRoles } from './label-roles.ts';
+
+/** While something is under way, and nobody would tell when it is done. */
+const BUSY_LOOK_MS = 1000;
+/** What is neither watched nor told by streams is read again: an hour, so that twenty groups are ten requests a minute. */
+const REFRESH_MS = 3_600_000;
+
+/** @returns ms until the next look; null: when something changes. Throws what the next try may not meet: ApiError, … */
+export async function reconcileGroup(
+  context: OperatorContext,
+  session: GroupSession,
+  object: KubeObject,
+): Promise<number | null> {
+  const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? 'default', uid: session.uid };
+  // Its objects go with it: Kubernetes' garbage collector follows the owner references.
+  if (object.metadata.deletionTimestamp != null) return null;
+  refreshIfDue(session);
+  const verdict = acceptManifest(object, context.groups.values());
+  if (verdict.kind === 'refused') {
+    await writeRefusal(context, object, verdict);
+    return null;
+  }
+  const { group } = verdict;
+  const access = renderOperatorAccess(identity, context.config);
+  if (access !== null) await session.applied.apply(context.client, objectKey(access), access, null);
+
+  const sight = observeGroup(context, session, identity);
+  noticeNewPods(session, sight);
+  const plan = planOf(group, sight);
+  const groupPlan = plan.groups[0] as GroupPlan;
+  const secrets = await maintainSecrets({
+    client: context.client,
+    plan,
+    groupPlan,
+    group,
+    ownerUid: session.uid,
+    memory: session.secrets,
+    now: new Date(),
+  });
+  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets });
+  const changed = await applyObjects(context, session, desired);
+  const deleted = await deleteStale(context, session, desired, identity);
+  rememberConfigs(session, desired);
+  if (changed.length + deleted.length + secrets.issued.length > 0)
+    context.log.info({ ...logName(identity), changed, deleted, issued: secrets.issued }, 'objects applied');
+
+  await followAgents(session, plan, groupPlan, sight, secrets);
+  const observations = await session.agents.observe();
+  const cluster = summarizeStatus({
+    globalCluster: plan.globalCluster,
+    nodes: observations,
+    proxies: [],
+    minCopies: plan.replication.minCopies,
+    memberTimeoutMs: plan.timing.memberTimeoutMs,
+  });
+  // Pods may have come with what was applied just now.
+  const now = observeGroup(context, session, identity);
+  const decision = decideRollingStep(
+    rollingSnapshot({
+      group,
+      groupPlan,
+      status: cluster,
+      observations,
+      pods: now.pods,
+      revisions: revisionsOf(desired),
+      generations: generationsOf(groupPlan, session),
+      claims: now.claims,
+      revisionAnnotation: REVISION_ANNOTATION,
+    }),
+  );
+  await labelRoles(context, now.pods, cluster);
+  const healthy = await writeStatus(context, object, {
+    group,
+    groupPlan,
+    cluster,
+    observations,
+    sight: now,
+    decision,
+    fingerprints: fingerprintsOf(groupPlan, secrets),
+    authorityExpiryMs: secrets.authorityExpiryMs,
+  });
+  const acted = await act(context, session, object, decision);
+  if (acted) return 0;
+  return nextLookMs({ isHealthy: healthy, decision, secrets, session });
+}
+
+function logName({ name, namespace }: { readonly name: string; readonly namespace: string }) {
+  return { group: name, namespace };
+}
+
+function refreshIfDue(session: GroupSession): void {
+  if (performance.now() < session.refreshAtMs) return;
+  if (session.refreshAtMs > 0) session.refresh();
+  session.refreshAtMs = performance.now() + REFRESH_MS * (0.75 + Math.random() / 2);
+}
+
+/** A pod that was made again may have missed a Secret that somebody deleted: everything is applied once more. */
+function noticeNewPods(session: GroupSession, { pods }: GroupSight): void {
+  const known = new Set(session.pods.split(' '));
+  const isNew = pods.some(({ uid }) => !known.has(uid));
+  if (isNew && session.pods !== '') session.refresh();
+  session.pods = pods.map(({ uid }) => uid).join(' ');
+}
+
+function planOf(group: PostgresGroup, sight: GroupSight): GlobalPlan {
+  return planInTransition(
+    [group],
+    { group: group.metadata.name, existing: sight.existing, retiring: sight.retiring },
+    { published: sight.published },
+  );
+}
+
+async function renderAll(
+  context: OperatorContext,
+  session: GroupSession,
+  {
+    plan,
+    groupPlan,
+    group,
+    sight,
+    secrets,
+  }: {
+    readonly plan: GlobalPlan;
+    readonly groupPlan: GroupPlan;
+    readonly group: PostgresGroup;
+    readonly sight: GroupSight;
+    readonly secrets: GroupSecrets;
+  },
+): Promise<DesiredObject[]> {
+  await readConfigs(context, session, groupPlan);
+  const { programImage, imagePullPolicy } = context.config;
+  const facts: GroupFacts = {
+    ownerUid: session.uid,
+    programImage,
+    ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
+    certificates: secrets.certificates,
+    replicationCertificates: secrets.replicationCertificates,
+    trustBundle: secrets.trustBundle,
+    app: secrets.app,
+    superuserPassword: secrets.superuserPassword,
+    storedConfigs: Object.fromEntries(session.configs),
+    storedVolumes: sight.storedVolumes,
+    retiring: groupPlan.nodes
+      .filter(({ ordinal, name }) => ordinal > group.spec.instances && sight.retiring.includes(name))
+      .map(({ name }) => name),
+  };
+  const access = renderOperatorAccess({ ...group.metadata, uid: session.uid }, context.config);
+  const own = renderOperatorSecrets(renderInput(plan, group, facts), secrets) as DesiredObject['object'][];
+  return [
+    ...(access === null ? [] : [{ key: objectKey(access), object: access as unknown as DesiredObject['object'] }]),
+    ...own.map((object) => ({ key: objectKey(object), object })),
+    ...renderGroup(plan, group, facts),
+  ];
+}
+
+/** Name of the ConfigMap, and the key of the configuration in it. */
+function configNames({ name, nodes, proxies }: GroupPlan): [name: string, key: string][] {
+  const ofNodes = nodes.map((node): [string, string] => [nodeConfigMap(node.name), INSTANCE_CONFIG_KEY]);
+  return proxies.length === 0 ? ofNodes : [...ofNodes, [proxyConfigMap(name), PROXY_CONFIG_KEY]];
+}
+
+async function readConfigs({ client }: OperatorContext, session: GroupSession, groupPlan: GroupPlan): Promise<void> {
+  await Promise.all(
+    configNames(groupPlan)
+      .filter(([name]) => !session.configs.has(name))
+      .map(async ([name, key]) => {
+        const found = await client.find({ kind: KUBE_KINDS.ConfigMap, namespace: groupPlan.namespace, name });
+        const text = configMapTexts(found)[key];
+        if (text !== undefined) session.configs.set(name, text);
+      }),
+  );
+}
+
+function rememberConfigs(session: GroupSession, desired: readonly DesiredObject[]): void {
+  session.configs.clear();
+  for (const { object } of desired) {
+    if (object.kind !== 'ConfigMap') continue;
+    const text = object.data[INSTANCE_CONFIG_KEY] ?? object.data[PROXY_CONFIG_KEY];
+    if (text !== undefined) session.configs.set(object.metadata.name, text);
+  }
+}
+
+function generationsOf({ nodes }: GroupPlan, session: GroupSession): Record<string, number> {
+  return Object.fromEntries(
+    nodes.map(({ name }) => [name, generationOf(session.configs.get(nodeConfigMap(name)) ?? '')]),
+  );
+}
+
+function revisionsOf(desired: readonly DesiredObject[]): Record<string, string> {
+  return Object.fromEntries(
+    desired.flatMap(({ object }) =>
+      object.kind === 'StatefulSet'
+        ? [[object.metadata.name, object.spec.template.metadata.annotations?.[REVISION_ANNOTATION] ?? '']]
+        : [],
+    ),
+  );
+}
+
+function fingerprintsOf({ nodes }: GroupPlan, { certificates }: GroupSecrets): Record<string, string> {
+  return Object.fromEntries(
+    nodes.map(({ name }) => [name, certificateFingerprint(certificates[name]?.certificate ?? '')]),
+  );
+}
+
+async function followAgents(
+  session: GroupSession,
+  plan: GlobalPlan,
+  groupPlan: GroupPlan,
+  { pods }: GroupSight,
+  { operator, trustBundle }: GroupSecrets,
+): Promise<void> {
+  const places = groupPlan.nodes.map(({ name, addresses }) => ({
+    node: name,
+    group: groupPlan.name,
+    address: pods.find(({ labels }) => labels[LABEL.node] === name)?.address ?? null,
+    host: addresses.ServiceName,
+    port: AGENT_PORT,
+  }));
+  await session.agents.follow(places, { cert: operator.certificate, key: operator.key, ca: trustBundle });
+}
+
+/** @returns true if something was done: look again at once. */
+async function act(
+  context: OperatorContext,
+  session: GroupSession,
+  object: KubeObject,
+  decision: RollingDecision,
+): Promise<boolean> {
+  if (decision.kind !== 'step') return false;
+  const { name, namespace = '' } = object.metadata;
+  context.log.info({ group: name, namespace, step: decision.step, reason: decision.reason }, 'rolling change');
+  const { code, message } = decision.reason;
+  context.events.say(object, { type: 'Normal', reason: code, action: 'RollingChange', note: message });
+  await carryOutStep(context, session, object, decision.step);
+  return true;
+}
+
+function nextLookMs({
+  isHealthy,
+  decision,
+  secrets,
+  session,
+}: {
+  readonly isHealthy: boolean;
+  readonly decision: RollingDecision;
+  readonly secrets: GroupSecrets;
+  readonly session: GroupSession;
+}): number {
+  if (decision.kind === 'wait' || !isHealthy) return BUSY_LOOK_MS;
+  const untilRefreshMs = session.refreshAtMs - performance.now();
+  const untilRenewalMs = secrets.checkAtMs - Date.now();
+  return Math.max(BUSY_LOOK_MS, Math.min(untilRefreshMs, untilRenewalMs));
+}

@@ -1,0 +1,98 @@
+/** From what was observed of a group to what core/rolling decides from. Pure. */
+import { quantityBytes } from '../api/postgres-group-values.ts';
+import { LABEL } from '../api/labels.ts';
+import type { PostgresGroup } from '../api/postgres-group.ts';
+import type { NodeStatus } from '../api/node-status.ts';
+import type { RollingNode, RollingSnapshot } from '../core/rolling/rolling-snapshot.ts';
+import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
+import { imageMajor } from '../core/topology/image.ts';
+import { nodeName } from '../core/topology/names.ts';
+import type { GroupPlan } from '../core/topology/plan-types.ts';
+import type { PodFacts } from './stored-object.ts';
+
+export interface RollingInput {
+  readonly group: PostgresGroup;
+  readonly groupPlan: GroupPlan;
+  readonly status: ClusterStatus;
+  readonly observations: readonly NodeObservation[];
+  readonly pods: readonly PodFacts[];
+  /** Wanted revision of each node's pod template. */
+  readonly revisions: Readonly<Record<string, string>>;
+  /** Generation of each node's configuration, as stored. */
+  readonly generations: Readonly<Record<string, number>>;
+  /** Size that each node's claim asks for, and whether its class lets it grow. */
+  readonly claims: Readonly<Record<string, { readonly size: string; readonly canGrow: boolean }>>;
+  readonly revisionAnnotation: string;
+}
+
+export function rollingSnapshot(input: RollingInput): RollingSnapshot {
+  const { group, groupPlan, status } = input;
+  return {
+    group: groupPlan.name,
+    record:
+      status.leader === null || status.writeQuorum === null
+        ? null
+        : {
+            leader: status.leader,
+            members: status.members,
+            writeQuorum: status.writeQuorum,
+            paused: status.paused,
+          },
+    isLeaderPublished: status.phase === 'published',
+    nodes: groupPlan.nodes.map((node) => rollingNode(input, node)),
+    remoteMembers: [],
+    wantedMajor: imageMajor(group.spec.imageName) ?? null,
+  };
+}
+
+function rollingNode(input: RollingInput, node: GroupPlan['nodes'][number]): RollingNode {
+  const { group, pods, observations, revisions, generations, claims, revisionAnnotation } = input;
+  const pod = pods.find(({ labels }) => labels[LABEL.node] === node.name);
+  const answer = observations.find(({ name }) => name === node.name)?.answer;
+  const claim = claims[node.name];
+  const isWanted = node.ordinal <= group.spec.instances;
+  return {
+    name: node.name,
+    ordinal: node.ordinal,
+    isWanted,
+    pod:
+      pod === undefined
+        ? null
+        : {
+            isOutdated: pod.annotations[revisionAnnotation] !== revisions[node.name],
+            isReady: pod.isReady,
+            isTerminating: pod.isTerminating,
+          },
+    agent: answer?.kind === 'answered' ? rollingAgent(answer.status, generations[node.name] ?? 0) : null,
+    votes: node.votes,
+    priority: node.priority,
+    volume:
+      claim === undefined || !isWanted
+        ? null
+        : {
+            wantedBytes: quantityBytes(group.spec.storage.size),
+            requestedBytes: quantityBytes(claim.size),
+            canGrow: claim.canGrow,
+          },
+  };
+}
+
+function rollingAgent(status: NodeStatus, generation: number): RollingNode['agent'] {
+  return {
+    activity: status.activity,
+    message: status.reason.message,
+    isMember: status.isMember,
+    lagBytes: status.lagBytes,
+    isConfigured: status.generation >= generation,
+    pendingRestart: status.pendingRestart,
+    major:
+      status.serverVersion === null || status.serverVersion === undefined
+        ? null
+        : Math.floor(status.serverVersion / 10_000),
+  };
+}
+
+/** Names of the nodes whose StatefulSets exist, by ordinal. */
+export function existingNodes(group: string, ordinals: readonly number[]): string[] {
+  return ordinals.map((ordinal) => nodeName(group, ordinal));
+}

@@ -1,0 +1,113 @@
+/** Writes `.status`, when something in it changed that people see, and says in events what changed. */
+import { workloadLabels } from '../api/labels.ts';
+import type { PostgresGroup } from '../api/postgres-group.ts';
+import { type PostgresGroupStatus, postgresGroupStatusSchema } from '../api/postgres-group-status.ts';
+import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
+import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
+import { groupStatus, isSameStatus, refusedStatus } from '../core/status/group-status.ts';
+import type { GroupPlan } from '../core/topology/plan-types.ts';
+import { LABEL } from '../api/labels.ts';
+import type { KubeObject } from '../platform/kubernetes/kube-object.ts';
+import type { GroupSight } from './observe-group.ts';
+import type { OperatorContext } from './operator-context.ts';
+
+export interface StatusFacts {
+  readonly group: PostgresGroup;
+  readonly groupPlan: GroupPlan;
+  readonly cluster: ClusterStatus;
+  readonly observations: readonly NodeObservation[];
+  readonly sight: GroupSight;
+  readonly decision: RollingDecision;
+  readonly fingerprints: Readonly<Record<string, string>>;
+  readonly authorityExpiryMs: number;
+}
+
+/** @returns whether all is well. */
+export async function writeStatus(context: OperatorContext, object: KubeObject, facts: StatusFacts): Promise<boolean> {
+  const { group, groupPlan, cluster, observations, sight, decision } = facts;
+  const previous = storedStatus(object);
+  const selector = Object.entries(workloadLabels({ group: groupPlan.name, workload: 'postgres' }))
+    .map(([key, value]) => `${key}=${value}`)
+    .join(',');
+  const next = groupStatus({
+    generation: object.metadata.generation ?? 0,
+    groupPlan,
+    instances: group.spec.instances,
+    cluster,
+    observations,
+    pods: Object.fromEntries(
+      // The first of a node is the one that is not going.
+      sight.pods
+        .toReversed()
+        .map(({ labels, isReady, isTerminating, image, trouble }) => [
+          labels[LABEL.node] ?? '',
+          { isReady: isReady && !isTerminating, image, trouble },
+        ]),
+    ),
+    rolling: decision,
+    fingerprints: facts.fingerprints,
+    authorityExpiryMs: facts.authorityExpiryMs,
+    published: sight.published,
+    proxies: sight.proxies,
+    selector,
+    previous,
+    now: new Date().toISOString(),
+  });
+  await write(context, object, previous, next);
+  return next.reason === 'Healthy';
+}
+
+export async function writeRefusal(
+  context: OperatorContext,
+  object: KubeObject,
+  { reason, message }: { readonly reason: string; readonly message: string },
+): Promise<void> {
+  const previous = storedStatus(object);
+  const generation = object.metadata.generation ?? 0;
+  const next = refusedStatus({ generation, reason, message, now: new Date().toISOString() }, previous);
+  await write(context, object, previous, next);
+}
+
+async function write(
+  { client, groups, events, log }: OperatorContext,
+  object: KubeObject,
+  previous: PostgresGroupStatus | null,
+  next: PostgresGroupStatus,
+): Promise<void> {
+  if (previous !== null && isSameStatus(previous, next)) return;
+  const { apiVersion, kind, metadata } = object;
+  const named = { apiVersion, kind, metadata: { name: metadata.name, namespace: metadata.namespace }, status: next };
+  groups.put(await client.apply(named, { subresource: 'status' }));
+  if (previous?.reason === next.reason && previous?.leader === next.leader) return;
+  log.info(
+    {
+      group: metadata.name,
+      namespace: metadata.namespace,
+      reason: next.reason,
+      message: next.message,
+      leader: next.leader,
+      term: next.term,
+    },
+    'status',
+  );
+  const isWell =
+    next.reason === 'Healthy' || next.conditions?.every(({ type, status }) => type !== 'Degraded' || status !== 'True');
+  events.say(object, {
+    type: isWell === true && next.reason !== 'Invalid' ? 'Normal' : 'Warning',
+    reason: next.reason ?? 'Unknown',
+    action: 'Observe',
+    note: next.message ?? '',
+  });
+  if (previous?.leader !== undefined && next.leader !== undefined && previous.leader !== next.leader)
+    events.say(object, {
+      type: 'Normal',
+      reason: 'LeaderChanged',
+      action: 'Observe',
+      note: `"${next.leader}" leads since term ${next.term}, before it was "${previous.leader}"`,
+    });
+}
+
+/** What an operator of another version wrote and this one cannot read is written anew. */
+function storedStatus({ status }: KubeObject): PostgresGroupStatus | null {
+  return postgresGroupStatusSchema.safeParse(status).data ?? null;
+}
