@@ -7,7 +7,8 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from '../kit/requirement.ts';
 import { loadScenarios, type Scenario } from './format.ts';
-import { LocalCluster, runScenario } from './local-runner.ts';
+import { LocalCluster } from './local-cluster.ts';
+import { runScenario } from './runner.ts';
 
 const MANIFEST = resolve(import.meta.dirname, '../../examples/three-groups-local.yaml');
 const ROUNDS = Number(process.env.PGSPAN_CHAOS_ROUNDS ?? '1');

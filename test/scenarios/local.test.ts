@@ -4,7 +4,8 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from '../kit/requirement.ts';
 import { loadScenarios } from './format.ts';
-import { LocalCluster, runScenario } from './local-runner.ts';
+import { LocalCluster } from './local-cluster.ts';
+import { runScenario } from './runner.ts';
 
 const MANIFEST = resolve(import.meta.dirname, '../../examples/three-groups-local.yaml');
 /** Times hold for an idle machine; beside other tests everything takes longer, and only the promises about data stay as they are. */

@@ -43,13 +43,26 @@ export function monotonicMs(): number {
   return Number(process.hrtime.bigint() / 1000n) / 1000;
 }
 
+export interface WriterOptions {
+  /** Default STATEMENT_TIMEOUT_MS. */
+  readonly statementTimeoutMs?: number;
+  /** Default: after the highest key of the table. */
+  readonly firstKey?: number;
+  /** Default `session`: one connection as long as it lives. `connect`: a new one for each row. */
+  readonly mode?: 'session' | 'connect';
+}
+
 /** @param intervalMs from one write to the next. */
-export function startWriter(target: WriterTarget, intervalMs: number): WriterProcess {
+export function startWriter(target: WriterTarget, intervalMs: number, options: WriterOptions = {}): WriterProcess {
+  const { statementTimeoutMs = STATEMENT_TIMEOUT_MS, firstKey, mode = 'session' } = options;
   const child = runClient('write', target, [
     '--interval-ms',
     String(intervalMs),
     '--statement-timeout-ms',
-    String(STATEMENT_TIMEOUT_MS),
+    String(statementTimeoutMs),
+    '--mode',
+    mode,
+    ...(firstKey === undefined ? [] : ['--first-key', String(firstKey)]),
     '--connect-timeout-ms',
     String(STATEMENT_TIMEOUT_MS),
   ]);

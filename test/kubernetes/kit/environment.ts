@@ -1,0 +1,67 @@
+/**
+ * What the tests on Kubernetes are given, as from kind or any other cluster:
+ *
+ *   KUBECONFIG       one context per cluster; a test on one cluster takes the first
+ *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
+ *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
+ *   PGSPAN_FAULTS    program that breaks pods and clusters (faults.ts); tests of such faults need it
+ *
+ * Load balancers and volumes are the cluster's own: Services of type LoadBalancer must get an address that this machine
+ * reaches, and the default StorageClass must make volumes. On kind: cloud-provider-kind, and kind's own class.
+ */
+import { execFile, execFileSync } from 'node:child_process';
+import { promisify } from 'node:util';
+
+export const PGSPAN_IMAGE = process.env.PGSPAN_IMAGE ?? 'pgspan:dev';
+export const POSTGRES_IMAGE = process.env.POSTGRES_IMAGE ?? 'postgres:18';
+export const FAULTS_PROGRAM = process.env.PGSPAN_FAULTS ?? null;
+
+export type KubernetesNeed = 'cluster' | 'faults';
+
+/** Options for `describe` or `test`: skip with the reason when something is not given. */
+export function needsKubernetes(...needs: readonly KubernetesNeed[]): { skip: string | false } {
+  const missing = needs.flatMap((need) => problem(need) ?? []);
+  return { skip: missing.length === 0 ? false : missing.join('; ') };
+}
+
+function problem(need: KubernetesNeed): string | null {
+  if (need === 'faults') return FAULTS_PROGRAM === null ? 'needs a program that makes faults (PGSPAN_FAULTS)' : null;
+  try {
+    execFileSync('kubectl', ['--context', context(), 'get', 'namespaces', '-o', 'name'], {
+      stdio: 'pipe',
+      timeout: 20_000,
+    });
+    return null;
+  } catch (error) {
+    return `needs kubectl and a Kubernetes cluster (KUBECONFIG): ${(error as Error).message.split('\n')[0]}`;
+  }
+}
+
+/** The contexts of KUBECONFIG, in their order. Throws when there is none. */
+export function contexts(): string[] {
+  const text = execFileSync('kubectl', ['config', 'get-contexts', '-o', 'name'], { encoding: 'utf8' });
+  const names = text.split('\n').filter((name) => name !== '');
+  if (names.length === 0) throw new Error('KUBECONFIG has no context');
+  return names;
+}
+
+let first: string | null = null;
+export function context(): string {
+  first ??= contexts()[0] as string;
+  return first;
+}
+
+/** `kubectl --context FIRST ...`, as a user types it; resolves with what it printed. Rejects with what it said. */
+export async function kubectl(words: readonly string[], input?: string): Promise<string> {
+  const running = promisify(execFile)('kubectl', ['--context', context(), ...words], {
+    timeout: 300_000,
+    maxBuffer: 64 * 1024 * 1024,
+  });
+  running.child.stdin?.end(input ?? '');
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    const { stderr, message } = error as Error & { stderr?: string };
+    throw new Error(`kubectl ${words.join(' ')}: ${stderr?.trim() || message}`, { cause: error });
+  }
+}

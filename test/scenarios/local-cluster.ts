@@ -1,0 +1,181 @@
+/** Scenarios on real processes: a local site of three groups, real PostgreSQL, faults of the local platform (runner.ts). */
+import { execFile, spawn } from 'node:child_process';
+import { join, resolve } from 'node:path';
+import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
+import {
+  cutTarget,
+  fillDiskOf,
+  freezeTarget,
+  healTarget,
+  killTarget,
+  slowDiskOf,
+  thawTarget,
+} from '../../src/platform/local/faults/faults.ts';
+import { openLocalAccess } from '../../src/platform/local/access.ts';
+import { parseTarget } from '../../src/platform/local/faults/targets.ts';
+import { openSite, runtimeDirectory } from '../../src/platform/local/site.ts';
+import type { WriteEvent } from '../../src/platform/local/write-client.ts';
+import type { WriterTarget } from '../../src/platform/local/writer-process.ts';
+import {
+  OPEN_SESSION_FIRST_KEY,
+  type OpenSession,
+  type ScenarioCluster,
+  type SiteStatus,
+  WRITE_INTERVAL_MS,
+} from './runner.ts';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const run = promisify(execFile);
+
+/** `pgspan ...` on the sources; resolves with what it printed. */
+export async function pgspan(...words: string[]): Promise<string> {
+  const { stdout } = await run(process.execPath, [join(ROOT, 'src/cli/main.ts'), ...words], {
+    cwd: '/',
+    timeout: 300_000,
+    maxBuffer: 16 * 1024 * 1024,
+  });
+  return stdout;
+}
+
+export class LocalCluster implements ScenarioCluster {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  async up(manifest: string, ...words: string[]): Promise<void> {
+    await pgspan('local', 'up', '-f', manifest, '--state', this.folder, '--timeout', '180', ...words);
+  }
+
+  async start(): Promise<void> {
+    await pgspan('local', 'up', '--state', this.folder, '--timeout', '180');
+  }
+
+  async down(): Promise<void> {
+    await pgspan('local', 'down', '--state', this.folder);
+  }
+
+  async status(): Promise<SiteStatus> {
+    return JSON.parse(await pgspan('status', '-o', 'json', '--state', this.folder)) as SiteStatus;
+  }
+
+  async switchover(to: string | null): Promise<void> {
+    await pgspan('switchover', ...(to === null ? [] : ['--to', to]), '--state', this.folder);
+  }
+
+  async writeTarget(group: string): Promise<WriterTarget> {
+    return await this.#target([group]);
+  }
+
+  async nodeTarget(node: string): Promise<WriterTarget> {
+    return await this.#target(['--node', node]);
+  }
+
+  async #target(words: readonly string[]): Promise<WriterTarget> {
+    const json = JSON.parse(await pgspan('connection', ...words, '-o', 'json', '--state', this.folder)) as {
+      readonly host: string;
+      readonly hostaddr: string;
+      readonly port: number;
+      readonly dbname: string;
+      readonly user: string;
+      readonly sslrootcert: string;
+    };
+    return {
+      host: json.host,
+      hostaddr: json.hostaddr,
+      port: json.port,
+      database: json.dbname,
+      user: json.user,
+      passwordFile: openLocalAccess(this.folder).applicationPasswordFile,
+      sslRootCert: json.sslrootcert,
+    };
+  }
+
+  async addressOf(node: string): Promise<string> {
+    return openSite(this.folder).state.nodes.find(({ name }) => name === node)?.address as string;
+  }
+
+  async openSession(node: string): Promise<OpenSession> {
+    return new SocketSession(this.folder, node);
+  }
+
+  async fault(verb: string, targetText: string): Promise<void> {
+    const site = openSite(this.folder);
+    const target = parseTarget(site.state, targetText);
+    switch (verb) {
+      case 'kill':
+        await killTarget(site, target);
+        return;
+      case 'freeze':
+        await freezeTarget(site, target);
+        return;
+      case 'thaw':
+        await thawTarget(site, target);
+        return;
+      case 'cut':
+        cutTarget(site, target);
+        return;
+      case 'heal':
+        healTarget(site, target);
+        return;
+      case 'fill-disk':
+        fillDiskOf(site, target);
+        return;
+      case 'slow-disk':
+        slowDiskOf(site, target);
+        return;
+    }
+    throw new Error(`no fault "${verb}"`);
+  }
+
+  async healAll(): Promise<void> {
+    const { site } = healTarget(openSite(this.folder), null);
+    for (const { name } of site.state.nodes) await thawTarget(site, parseTarget(site.state, name));
+    if (site.state.recordAddress !== null) await thawTarget(site, parseTarget(site.state, 'record'));
+  }
+}
+
+/** On the node's own socket, as a process beside PostgreSQL would have it. */
+class SocketSession implements OpenSession {
+  readonly acks: number[] = [];
+  readonly #child;
+  #sessions = 0;
+
+  constructor(folder: string, node: string) {
+    const site = openSite(folder);
+    const { user, ports } = site.state;
+    this.#child = spawn(
+      process.execPath,
+      [
+        join(ROOT, 'src/platform/local/write-client.ts'),
+        'write',
+        '--host',
+        runtimeDirectory(site, node),
+        '--port',
+        String(ports.postgres),
+        '--database',
+        'app',
+        '--user',
+        'postgres',
+        '--interval-ms',
+        String(WRITE_INTERVAL_MS),
+        '--statement-timeout-ms',
+        '600000',
+        '--first-key',
+        String(OPEN_SESSION_FIRST_KEY + Date.now()),
+      ],
+      { stdio: ['pipe', 'pipe', 'inherit'], cwd: '/', ...(user === null ? {} : { uid: user.uid, gid: user.gid }) },
+    );
+    createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
+      const event = JSON.parse(line) as WriteEvent;
+      if (event.type === 'connected') this.#sessions++;
+      if (event.type === 'ack' && this.#sessions === 1) this.acks.push(event.atMs);
+    });
+  }
+
+  end(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
