@@ -132,6 +132,19 @@ export const instanceConfigSchema = z.strictObject({
     ownerPasswordFile: z.string(),
     superuserPasswordFile: z.string().nullable(),
   }),
+  /** Roles that the leader makes and keeps. */
+  roles: z
+    .array(
+      z.strictObject({
+        name: nameSchema,
+        /** As in CREATE ROLE. */
+        attributes: z.array(z.string().regex(/^[A-Z]{1,20}$/)).max(32),
+        /** File that holds the password and nothing else; null: no login by password. */
+        passwordFile: z.string().nullable(),
+      }),
+    )
+    .max(256)
+    .default([]),
 });
 export type InstanceConfig = z.infer<typeof instanceConfigSchema>;
 

@@ -18,12 +18,12 @@ export function watchFiles(files: readonly string[], onChange: () => void): { cl
     if (timer !== null) clearTimeout(timer);
     timer = setTimeout(onChange, SETTLE_MS);
   };
-  // A folder that may be entered but not listed cannot be watched: then SIGHUP is what tells of changes.
+  // A folder that may be entered but not listed cannot be watched, nor one that is not there: then SIGHUP tells of changes.
   const watchers = [...new Set(files.map((file) => dirname(file)))].flatMap((folder): FSWatcher[] => {
     try {
       return [watch(folder, notice).on('error', () => {})];
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EACCES') throw error;
+      if (!['EACCES', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
       return [];
     }
   });

@@ -19,6 +19,7 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
     trustBundle: '-----BEGIN CERTIFICATE-----\n',
     app: { username: 'app', password: 'p@ss:w/rd' },
     superuserPassword: 'super',
+    rolePasswords: {},
     storedConfigs: {},
     storedVolumes: {},
     retiring: [],

@@ -216,6 +216,7 @@ export class InstanceAgent {
     this.connectPeers();
     if ((await this.node.files.write(config, {})) || hasNewCertificate) this.node.postmaster.reload();
     if (this.observer.view.state.kind !== 'stopped') await this.observer.readPendingRestart().catch(() => []);
+    this.#leadership?.keepRoles();
     this.wake();
     this.node.changed();
   }

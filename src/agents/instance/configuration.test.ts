@@ -59,6 +59,7 @@ function aConfig(
     replication: { minCopies: 2, siteMembersMax: 0 },
     postgresql: { parameters, hba: ['hostssl all all all scram-sha-256'], ident: [] },
     bootstrap: { database: 'app', owner: 'app', ownerPasswordFile: 'p', superuserPasswordFile: null },
+    roles: [],
   };
 }
 

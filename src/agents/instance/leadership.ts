@@ -17,6 +17,7 @@ import { LocalSql } from './local-sql.ts';
 import { MembershipChanger } from './membership-changer.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PeerServer } from './peer-server.ts';
+import { RoleKeeper } from './role-keeper.ts';
 import { encodeLineage } from './voter-file.ts';
 
 /** A hung PostgreSQL is found within a few of these; each is a small WAL record and a commit that waits for the quorum. */
@@ -40,6 +41,7 @@ export class Leadership {
   readonly #node: NodeContext;
   readonly #server: PeerServer;
   readonly #members: MembershipChanger;
+  readonly #roles: RoleKeeper;
   readonly #probeSql: LocalSql;
   readonly #sentAtMs = new Map<number, number>();
   readonly #echoedSentAtMs = new Map<string, number>();
@@ -63,6 +65,7 @@ export class Leadership {
 
   constructor(node: NodeContext, server: PeerServer, onFence: (reason: string) => Promise<void>) {
     this.#node = node;
+    this.#roles = new RoleKeeper(node, () => this.#isActive && this.#phase === 'published');
     this.#server = server;
     this.#onFence = onFence;
     this.#members = new MembershipChanger(node, this);
@@ -130,6 +133,7 @@ export class Leadership {
     for (const timer of this.#timers) clearInterval(timer);
     void this.#probeSql.close();
     this.#members.stop();
+    this.#roles.stop();
   }
 
   /** PostgreSQL has ended by itself: tell the others, who then need not wait for silence. */
@@ -326,6 +330,12 @@ export class Leadership {
     );
     this.#node.changed();
     void this.#checkpoint();
+    this.#roles.keep();
+  }
+
+  /** The configuration or a password may have changed. */
+  keepRoles(): void {
+    this.#roles.keep();
   }
 
   async #checkpoint(): Promise<void> {

@@ -125,8 +125,11 @@ export async function runInstance(configPath: string): Promise<void> {
 
   const actions = handleSignals(log, {
     reload: async () => {
-      await agent.reconfigure(withPrograms(await readInstanceConfig(configPath)));
+      const next = withPrograms(await readInstanceConfig(configPath));
+      await agent.reconfigure(next);
       if (storeTls !== credentials) await storeTls.reload();
+      watching.close();
+      watching = watchFiles(filesOf(configPath, next), () => actions.reload());
     },
     end: async (mode) => {
       clearInterval(feeding);
@@ -136,9 +139,19 @@ export async function runInstance(configPath: string): Promise<void> {
       await (mode === 'release' ? watchdog.release(RESTART_GRACE_MS) : watchdog.stop());
     },
   });
-  watchFiles([configPath, ...Object.values(config.tls)], () => actions.reload());
+  let watching = watchFiles(filesOf(configPath, config), () => actions.reload());
   process.removeListener('SIGHUP', remember);
   if (isReloadAsked) process.emit('SIGHUP', 'SIGHUP');
+}
+
+/** Those that may change while the agent runs. */
+function filesOf(configPath: string, { tls, bootstrap, roles }: InstanceConfig): string[] {
+  const passwords = [
+    bootstrap.ownerPasswordFile,
+    bootstrap.superuserPasswordFile,
+    ...roles.map(({ passwordFile }) => passwordFile),
+  ];
+  return [configPath, ...Object.values(tls), ...passwords.filter((file) => file !== null)];
 }
 
 function handleSignals(

@@ -38,6 +38,7 @@ function instancePlacement(plan: GlobalPlan): InstancePlacement {
     store: { kind: 'local', endpoint: { host: 'orders-record', address: '127.0.9.1', port: 5490 } },
     osUser: 'pg',
     ownerPasswordFile: '/s/app',
+    rolePasswordFolder: '/etc/pgspan/roles',
     superuserPasswordFile: '/s/superuser',
   };
 }

@@ -34,6 +34,8 @@ export interface InstancePlacement extends Placement {
   readonly ownerPasswordFile: string;
   /** Used only if the manifest enables superuser access. */
   readonly superuserPasswordFile: string | null;
+  /** Folder with the passwords of the manifest's roles, one file each, by name. */
+  readonly rolePasswordFolder: string;
 }
 
 export interface ProxyPlacement extends Placement {
@@ -78,6 +80,11 @@ export function renderInstanceConfig(plan: GlobalPlan, nodeName: string, placeme
       ownerPasswordFile: placement.ownerPasswordFile,
       superuserPasswordFile: group.bootstrap.superuserAccess ? placement.superuserPasswordFile : null,
     },
+    roles: group.roles.map(({ name, attributes, hasPassword }) => ({
+      name,
+      attributes: [...attributes],
+      passwordFile: hasPassword ? `${placement.rolePasswordFolder}/${name}` : null,
+    })),
   };
 }
 

@@ -99,7 +99,17 @@ export interface GroupPlan {
   /** The user's own lines among `ident`. */
   readonly userIdent: readonly string[];
   readonly bootstrap: { readonly database: string; readonly owner: string; readonly superuserAccess: boolean };
+  readonly roles: readonly RolePlan[];
   readonly connections: readonly ConnectionPlan[];
+}
+
+/** A role that is made and kept. */
+export interface RolePlan {
+  readonly name: string;
+  /** As in CREATE ROLE. */
+  readonly attributes: readonly string[];
+  /** Its password is in a Secret; else it cannot log in by one. */
+  readonly hasPassword: boolean;
 }
 
 export type ServiceKind =

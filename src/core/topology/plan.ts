@@ -12,7 +12,15 @@ import { planSettings } from '../postgresql/settings.ts';
 import { type NamingContext, nodeCertificate, proxyCertificate, replicationCertificate } from './certificate-names.ts';
 import { globalConnections, groupConnections } from './connections.ts';
 import { fqdn, nodeName, POSTGRES_PORT, proxyName, REPLICATION_USER, slotName, SUPERUSER } from './names.ts';
-import type { GlobalPlan, GroupPlan, NodeAddresses, NodePlan, ProxyLimitsPlan, ProxyPlan } from './plan-types.ts';
+import type {
+  GlobalPlan,
+  GroupPlan,
+  NodeAddresses,
+  NodePlan,
+  ProxyLimitsPlan,
+  ProxyPlan,
+  RolePlan,
+} from './plan-types.ts';
 import { planWarnings } from './plan-warnings.ts';
 import { planReplication } from './replication-plan.ts';
 import { planServices } from './services.ts';
@@ -79,6 +87,7 @@ export function planGlobalCluster(groups: readonly PostgresGroup[], options: Pla
       userIdent: group.spec.postgresql.pg_ident,
       ident: planIdent(group.spec.postgresql.pg_ident, options.osUser ?? SUPERUSER),
       bootstrap: { ...shared.bootstrap, superuserAccess: group.spec.enableSuperuserAccess },
+      roles: planRoles(groups),
       connections: groupConnections(group, groups, naming),
     };
   });
@@ -167,6 +176,14 @@ function planProxies(group: PostgresGroup, naming: NamingContext): ProxyPlan[] {
       certificate: proxyCertificate(group, name, naming),
     };
   });
+}
+
+/** Any node may lead, so each knows the roles of all groups; of one name the first group's counts. */
+function planRoles(groups: readonly PostgresGroup[]): RolePlan[] {
+  const roles = groups.flatMap(({ spec }) => spec.roles);
+  return roles
+    .filter(({ name }, index) => roles.findIndex((other) => other.name === name) === index)
+    .map(({ name, attributes, secretRef }) => ({ name, attributes, hasPassword: secretRef !== undefined }));
 }
 
 /** A client that has not said what it wants after so long is a port scan, or an attack. */

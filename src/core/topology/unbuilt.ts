@@ -84,7 +84,11 @@ const UNBUILT: readonly UnbuiltRule[] = [
     isAsked: (spec) => spec.replication.scope === 'group',
   },
   { path: 'bootstrap.secretRef', reason: KUBERNETES, isAsked: (spec) => spec.bootstrap.secretRef !== undefined },
-  { path: 'roles', reason: 'declared roles are not built yet', isAsked: (spec) => spec.roles.length > 0 },
+  {
+    path: 'roles[].secretRef',
+    reason: KUBERNETES,
+    isAsked: (spec) => spec.roles.some(({ secretRef }) => secretRef !== undefined),
+  },
   {
     path: 'postgresql.configMapRef',
     reason: KUBERNETES,

@@ -8,7 +8,7 @@ import { LABEL } from '../../api/labels.ts';
 import { AGENT_PORT, appSecret, POSTGRES_PORT, superuserSecret } from '../../core/topology/names.ts';
 import type { Container, PodTemplate, Resources, Volume, VolumeMount } from '../../platform/kubernetes/object-types.ts';
 import { groupLabels } from './metadata.ts';
-import { instanceAccount, nodeConfigMap, nodeTlsSecret, VOLUME_CLAIM_TEMPLATE } from './object-names.ts';
+import { instanceAccount, nodeConfigMap, nodeTlsSecret, rolesSecret, VOLUME_CLAIM_TEMPLATE } from './object-names.ts';
 import { CONTAINER_SECURITY, POD_SECURITY, probe, SECRET_FILE_MODE, schedulingOf, withRevision } from './pod-parts.ts';
 import {
   APP_FOLDER,
@@ -20,6 +20,7 @@ import {
   PASSWD_FILE,
   PROGRAM_FOLDER,
   PROGRAM_TARGET,
+  ROLES_FOLDER,
   RUNTIME_DIRECTORY,
   SUPERUSER_FOLDER,
   TLS_FOLDER,
@@ -96,7 +97,6 @@ function postgresContainer(input: RenderInput): Container {
 }
 
 function mounts(input: RenderInput): VolumeMount[] {
-  const { groupPlan } = input;
   return [
     { name: 'program', mountPath: PROGRAM_FOLDER, readOnly: true },
     // Gives the pod's uid the name POD_USER, whatever the image has: initdb and `peer` ask for one.
@@ -104,9 +104,8 @@ function mounts(input: RenderInput): VolumeMount[] {
     { name: 'config', mountPath: CONFIG_FOLDER, readOnly: true },
     { name: 'tls', mountPath: TLS_FOLDER, readOnly: true },
     { name: 'app', mountPath: APP_FOLDER, readOnly: true },
-    ...(groupPlan.bootstrap.superuserAccess
-      ? [{ name: 'superuser', mountPath: SUPERUSER_FOLDER, readOnly: true }]
-      : []),
+    { name: 'roles', mountPath: ROLES_FOLDER, readOnly: true },
+    { name: 'superuser', mountPath: SUPERUSER_FOLDER, readOnly: true },
     ...(etcdTlsSecret(input) === null ? [] : [{ name: 'etcd', mountPath: ETCD_TLS_FOLDER, readOnly: true }]),
     { name: VOLUME_CLAIM_TEMPLATE, mountPath: VOLUME_FOLDER },
     { name: 'run', mountPath: RUNTIME_DIRECTORY },
@@ -120,16 +119,19 @@ function volumes(input: RenderInput, node: string): Volume[] {
   const { groupPlan } = input;
   const etcd = etcdTlsSecret(input);
   const password = [{ key: 'password', path: 'password' }];
-  const secret = (name: string, secretName: string, items?: typeof password): Volume => ({
-    name,
-    secret: { secretName, defaultMode: SECRET_FILE_MODE, ...(items === undefined ? {} : { items }) },
-  });
+  const secret = (
+    name: string,
+    secretName: string,
+    more: { readonly items?: typeof password; readonly optional?: boolean } = {},
+  ): Volume => ({ name, secret: { secretName, defaultMode: SECRET_FILE_MODE, ...more } });
   return [
     { name: 'program', emptyDir: { sizeLimit: PROGRAM_SIZE_LIMIT } },
     { name: 'config', configMap: { name: nodeConfigMap(node) } },
     secret('tls', nodeTlsSecret(node)),
-    secret('app', appSecret(groupPlan.name), password),
-    ...(groupPlan.bootstrap.superuserAccess ? [secret('superuser', superuserSecret(groupPlan.name), password)] : []),
+    secret('app', appSecret(groupPlan.name), { items: password }),
+    secret('roles', rolesSecret(groupPlan.name)),
+    // There only while remote access is asked for; that must not need a new pod.
+    secret('superuser', superuserSecret(groupPlan.name), { items: password, optional: true }),
     ...(etcd === null ? [] : [secret('etcd', etcd)]),
     { name: 'run', emptyDir: { medium: 'Memory', sizeLimit: RUNTIME_SIZE_LIMIT } },
     { name: 'tmp', emptyDir: {} },

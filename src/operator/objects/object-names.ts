@@ -9,6 +9,8 @@ export const VOLUME_CLAIM_TEMPLATE = 'data';
 
 export const nodeConfigMap = (node: string): string => `${node}-config`;
 export const nodeTlsSecret = (node: string): string => `${node}-tls`;
+/** Passwords of the manifest's roles, by name. */
+export const rolesSecret = (group: string): string => `${group}-roles`;
 export const proxyWorkload = (group: string): string => `${group}-proxy`;
 export const proxyConfigMap = (group: string): string => `${group}-proxy-config`;
 export const proxyTlsSecret = (group: string): string => `${group}-proxy-tls`;

@@ -20,6 +20,8 @@ export const TLS_FOLDER = '/etc/pgspan/tls';
 /** Also where applications are told to mount the Secret `<group>-app`: its URIs name the CA's file here. */
 export const APP_FOLDER = '/etc/pgspan/app';
 export const SUPERUSER_FOLDER = '/etc/pgspan/superuser';
+/** Passwords of the manifest's roles, one file each. */
+export const ROLES_FOLDER = '/etc/pgspan/roles';
 export const ETCD_TLS_FOLDER = '/etc/pgspan/etcd';
 /** Where Kubernetes mounts a pod's token and the CA of its API, and renews both. */
 export const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';

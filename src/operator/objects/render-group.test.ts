@@ -53,7 +53,14 @@ suite('objects of a group', () => {
       'leo-3-config',
       'leo-proxy-config',
     ]);
-    assert.deepEqual(namesOf(objects, 'Secret'), ['leo-1-tls', 'leo-2-tls', 'leo-3-tls', 'leo-proxy-tls', 'leo-app']);
+    assert.deepEqual(namesOf(objects, 'Secret'), [
+      'leo-1-tls',
+      'leo-2-tls',
+      'leo-3-tls',
+      'leo-proxy-tls',
+      'leo-app',
+      'leo-roles',
+    ]);
     assert.deepEqual(namesOf(objects, 'PodDisruptionBudget'), ['leo', 'leo-proxy']);
     assert.deepEqual(namesOf(objects, 'NetworkPolicy'), []);
     const keys = objects.map(objectKey);
@@ -103,11 +110,28 @@ suite('pods', () => {
     assert.equal(revision({ spec: { replication: { memberTimeout: '10s' } } }), before);
   });
 
-  test('mount the password of the superuser only if remote access is asked for', () => {
-    assert.doesNotMatch(JSON.stringify(template()), /superuser/);
+  test('need not be made again for the superuser or a new role: what they mount is there, or may come', () => {
+    assert.equal(revision({ spec: { enableSuperuserAccess: true } }), revision());
+    assert.equal(revision({ spec: { roles: [{ name: 'anna', secretRef: { name: 'anna' } }] } }), revision());
+    assert.match(JSON.stringify(template()), /"secretName":"leo-superuser".*?"optional":true/);
+    assert.deepEqual(namesOf(render(), 'Secret').includes('leo-superuser'), false);
     const asked = render({ spec: { enableSuperuserAccess: true } });
-    assert.match(JSON.stringify(find(asked, 'StatefulSet', 'leo-1')), /leo-superuser/);
     assert.equal(textOf(find(asked, 'Secret', 'leo-superuser'), 'password'), 'super');
+  });
+
+  test('find the passwords of roles by name, as far as they are known', () => {
+    const roles = [
+      { name: 'anna', secretRef: { name: 'anna' } },
+      { name: 'bob', secretRef: { name: 'bob' } },
+      { name: 'group_x' },
+    ];
+    const objects = render({ spec: { roles } }, { rolePasswords: { anna: 'a', stranger: 's' } });
+    assert.deepEqual(Object.keys(find(objects, 'Secret', 'leo-roles').data), ['anna']);
+    const config = JSON.parse(find(objects, 'ConfigMap', 'leo-1-config').data['instance.json'] ?? '');
+    assert.deepEqual(
+      config.roles.map(({ passwordFile }: { passwordFile: string | null }) => passwordFile),
+      ['/etc/pgspan/roles/anna', '/etc/pgspan/roles/bob', null],
+    );
   });
 
   test('carry what scheduling asks for', () => {

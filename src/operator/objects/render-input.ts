@@ -33,6 +33,8 @@ export interface GroupFacts {
   readonly app: Login;
   /** Needed if the manifest enables superuser access. */
   readonly superuserPassword: string | null;
+  /** Of the roles of the manifest whose Secrets are there, by role. */
+  readonly rolePasswords: Readonly<Record<string, string>>;
   /** Texts of the configurations that are stored now, by name of their ConfigMap: a changed one gets the next generation. */
   readonly storedConfigs: Readonly<Record<string, string>>;
   /**

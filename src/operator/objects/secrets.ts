@@ -4,7 +4,7 @@ import { appSecret, SUPERUSER, superuserSecret } from '../../core/topology/names
 import type { ConnectionPlan } from '../../core/topology/plan-types.ts';
 import type { Secret } from '../../platform/kubernetes/object-types.ts';
 import { ownedMetadata } from './metadata.ts';
-import { nodeTlsSecret, proxyTlsSecret } from './object-names.ts';
+import { nodeTlsSecret, proxyTlsSecret, rolesSecret } from './object-names.ts';
 import { APP_FOLDER } from './pod-places.ts';
 import type { CertificatePair, Login, RenderInput } from './render-input.ts';
 
@@ -30,7 +30,23 @@ export function renderSecrets(input: RenderInput): Secret[] {
     const superuser = { username: SUPERUSER, password: facts.superuserPassword };
     logins.push(loginSecret(input, superuserSecret(groupPlan.name), superuser));
   }
-  return [...nodes, ...proxies, ...logins];
+  return [...nodes, ...proxies, ...logins, roleSecret(input)];
+}
+
+/** Always there and always mounted, so that a new role needs no new pod. */
+function roleSecret(input: RenderInput): Secret {
+  const { groupPlan, facts } = input;
+  const known = groupPlan.roles.flatMap(({ name, hasPassword }): [string, string][] => {
+    const password = facts.rolePasswords[name];
+    return hasPassword && password !== undefined ? [[name, password]] : [];
+  });
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: ownedMetadata(input, rolesSecret(groupPlan.name)),
+    type: 'Opaque',
+    data: encode(Object.fromEntries(known)),
+  };
 }
 
 function tlsSecret(

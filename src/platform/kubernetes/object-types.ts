@@ -188,6 +188,8 @@ export type Volume = { readonly name: string } & (
         readonly secretName: string;
         readonly defaultMode: number;
         readonly items?: readonly FileItem[];
+        /** The pod starts without it, and gets the files when it is there. */
+        readonly optional?: boolean;
       };
     }
 );

@@ -131,6 +131,7 @@ function configFiles(site: LocalSite, plan: GlobalPlan): { path: string; text: s
       osUser: state.user?.name ?? userInfo().username,
       ownerPasswordFile,
       superuserPasswordFile: null,
+      rolePasswordFolder: folder,
     });
     files.push({ path: configFile(folder), value });
   }
