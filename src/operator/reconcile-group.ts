@@ -170,6 +170,7 @@ async function renderAll(
     trustBundle: secrets.trustBundle,
     app: secrets.app,
     superuserPassword: secrets.superuserPassword,
+    rolePasswords: {},
     storedConfigs: Object.fromEntries(session.configs),
     storedVolumes: sight.storedVolumes,
     retiring: groupPlan.nodes
