@@ -20,6 +20,7 @@ export class Election {
   readonly #agent: Agent;
   #isRunning = false;
   #leaderKey = '';
+  #promisedAtMs = Number.NEGATIVE_INFINITY;
   #expectsSinceMs = 0;
   #timerId = 0;
 
@@ -31,9 +32,7 @@ export class Election {
     const agent = this.#agent;
     const record = agent.accepted;
     if (record === null) return;
-    // The leader of the record itself, once it has promised a higher term, is a candidate like any other: it may hold the most.
-    const isPromisedAway = agent.voter.promisedTerm > record.term && agent.world.options.promisedLeaderStands;
-    if (record.leader === agent.node && !isPromisedAway) return;
+    if (record.leader === agent.node && !this.#hasPromisedAway(record)) return;
     if (this.isSuspect(record)) {
       if (this.#isRunning || record.paused || !isMember(configurationOf(record), agent.self)) return;
       this.#isRunning = true;
@@ -48,9 +47,18 @@ export class Election {
     });
   }
 
+  /**
+   * The record's leader that has promised a higher term is a candidate like any other: if it holds the most, all others defer to
+   * it. As with a leader that is silent: whoever it has promised gets the time of a detection.
+   */
+  #hasPromisedAway(record: ClusterRecord): boolean {
+    const { voter, leadership, world } = this.#agent;
+    const isLeading = leadership !== null && (leadership.isActive || leadership.isSwitching);
+    return voter.promisedTerm > record.term && !isLeading && world.options.promisedLeaderStands;
+  }
+
   isSuspect(record: ClusterRecord): boolean {
     const agent = this.#agent;
-    if (record.leader === agent.node) return agent.leadership?.isActive !== true;
     const view = agent.peers.get(record.leader);
     const leads = view?.state?.leaderView.leader === record.leader && view.state.leaderView.term >= record.term;
     return agent.world.rules.decideSuspicion({
@@ -72,6 +80,7 @@ export class Election {
       this.#leaderKey = key;
       this.#expectsSinceMs = agent.nowMs;
     }
+    if (record.leader === agent.node) return Math.max(this.#promisedAtMs, this.#expectsSinceMs);
     const view = agent.peers.get(record.leader);
     const isOfTerm = view?.beat !== undefined && view.beat !== null && view.beat.term >= record.term;
     return Math.max(isOfTerm ? view.beatAtMs : Number.NEGATIVE_INFINITY, this.#expectsSinceMs);
@@ -123,6 +132,7 @@ export class Election {
       yield* agent.stopServer('immediate');
     }
     if (options.writesPromise) yield* agent.save(decision.next);
+    this.#promisedAtMs = agent.nowMs;
     let position: Position | null = null;
     if (!options.closesPathBeforePosition) position = yield* this.#positionNow();
     agent.closePath();

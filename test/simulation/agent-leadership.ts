@@ -2,16 +2,21 @@
 import type { ClusterRecord } from '../../src/api/record.ts';
 import type { Lsn } from '../../src/base/lsn.ts';
 import { type ChangeProgress, type MemberView } from '../../src/core/leadership/membership.ts';
-import { applicationName, configurationOf, synchronousStandbyNames } from '../../src/core/leadership/quorum.ts';
+import {
+  applicationName,
+  configurationOf,
+  isMember,
+  synchronousStandbyNames,
+} from '../../src/core/leadership/quorum.ts';
 import { type Hearing, quorumHeardAtMs } from '../../src/core/leadership/tenure.ts';
 import type { Agent } from './agent.ts';
-import { lineageOf } from './agent.ts';
 import { type Task, wait } from './clock.ts';
 import type { Echo, Phase } from './messages.ts';
+import { lineageOf } from './disk.ts';
 
 const HEARTBEAT_INTERVAL_MS = 250;
-const PROBE_INTERVAL_MS = 500;
-const MEMBERS_INTERVAL_MS = 1000;
+const PROBE_INTERVAL_MS = 1000;
+const MEMBERS_INTERVAL_MS = 2000;
 const REAFFIRM_AFTER_MS = 700;
 /** A leader that is not published by then makes its checkpoint anyway. */
 const CHECKPOINT_UNPUBLISHED_MS = 1000;
@@ -21,6 +26,7 @@ export class Leadership {
   readonly #agent: Agent;
   readonly #sentAtMs = new Map<number, number>();
   readonly #echoedSentAtMs = new Map<string, number>();
+  readonly #heardSentAtMs = new Map<string, number>();
   readonly #promisedTerms = new Map<string, number>();
   readonly #sinceMs: number;
   readonly #visibleLsn: number;
@@ -37,6 +43,8 @@ export class Leadership {
   isActive = true;
   isRewindable = false;
   handsOver = false;
+  /** A switchover has begun: this leadership is not begun anew. */
+  isSwitching = false;
 
   constructor(agent: Agent, needsBarrier: boolean) {
     this.#agent = agent;
@@ -67,13 +75,17 @@ export class Leadership {
   onEcho(node: string, echo: Echo): void {
     const agent = this.#agent;
     const sentAtMs = this.#sentAtMs.get(echo.nonce);
-    if (sentAtMs === undefined || !this.isActive) return;
+    const record = agent.accepted;
+    if (sentAtMs === undefined || !this.isActive || record === null) return;
+    // A node that lost its disk knows nothing of what it has promised before: in this life it is no member.
+    const isOfMember = isMember(configurationOf(record), { node, incarnation: echo.incarnation });
+    if (!isOfMember && !agent.world.options.countsOtherLives) return;
     this.#promisedTerms.set(node, echo.promisedTerm);
     const { countsEchoFromSending, countsPromisedAway } = agent.world.options;
-    if (!countsPromisedAway && echo.promisedTerm > (agent.accepted?.term ?? 0)) return;
     const heardAtMs = countsEchoFromSending ? sentAtMs : agent.nowMs;
-    if (heardAtMs > (this.#echoedSentAtMs.get(node) ?? Number.NEGATIVE_INFINITY))
-      this.#echoedSentAtMs.set(node, heardAtMs);
+    keepLatest(this.#heardSentAtMs, node, heardAtMs);
+    if (!countsPromisedAway && echo.promisedTerm > record.term) return;
+    keepLatest(this.#echoedSentAtMs, node, heardAtMs);
   }
 
   hearing(): Hearing {
@@ -134,15 +146,14 @@ export class Leadership {
     if ((yield* agent.readRecord()) === null) return;
     const record = agent.accepted;
     if (record === null || !this.isActive) return;
-    const heard =
-      [...this.#promisedTerms.keys()].filter((node) => agent.peers.get(node)?.isConnected ?? false).length + 1;
+    // Who has promised is heard as well: with the new term they follow again.
+    const { reaffirmsByAllHeard } = agent.world.options;
+    const hearing = { ...this.hearing(), ...(reaffirmsByAllHeard ? { echoedSentAtMs: this.#heardSentAtMs } : {}) };
     const decision = agent.world.rules.decideReaffirm({
       record,
       voter: agent.voter,
       self: agent.node,
-      hearsQuorum:
-        heard >= record.writeQuorum ||
-        agent.nowMs - quorumHeardAtMs(this.hearing(), configurationOf(record)) < agent.world.timing.detectionMs,
+      hearsQuorum: agent.nowMs - quorumHeardAtMs(hearing, configurationOf(record)) < agent.world.timing.detectionMs,
       highestPromise,
     });
     if (decision.kind === 'swap') yield* this.swapOwn(decision.next);
@@ -291,8 +302,16 @@ export class Leadership {
     const record = agent.accepted;
     if (record === null || this.phase !== 'published' || this.#progress !== null) return false;
     this.phase = 'handing-over';
+    this.isSwitching = true;
     agent.publish();
     yield 50;
+    const isDone = yield* this.#switchOverHeld(record, target);
+    this.isSwitching = false;
+    agent.wake();
+    return isDone;
+  }
+  *#switchOverHeld(record: ClusterRecord, target: string): Task<boolean> {
+    const agent = this.#agent;
     const told = [...agent.peers.values()].map((view) => ({
       promisedTerm: view.state?.promisedTerm ?? 0,
       seenTerm: 0,
@@ -300,19 +319,17 @@ export class Leadership {
     const own = { promisedTerm: agent.voter.promisedTerm, seenTerm: agent.voter.seen.term };
     const term = agent.world.rules.chooseTerm(record.term, [...told, own]);
     agent.isSwitching = true;
-    const decision = agent.world.rules.decidePromise(agent.voter, { term, candidate: target });
-    if (decision.kind === 'refuse' || !this.isActive || agent.server.role !== 'primary') {
+    if (!(yield* agent.mutex.run(() => this.#promiseAway(term, target)))) {
       agent.isSwitching = false;
       if (this.phase === 'handing-over' && !this.handsOver) this.phase = 'published';
       return false;
     }
-    yield* agent.mutex.run(() => agent.save(decision.next));
     yield agent.world.random.between(20, 100);
     const isClean = agent.server.role === 'primary' && !agent.server.process.isFrozen;
     if (isClean) agent.server.shutDown();
     yield* agent.stopServer('fast');
     const position = isClean
-      ? { timeline: lineageOf(agent.server).timeline, lsn: BigInt(agent.server.flushLsn) }
+      ? { timeline: lineageOf(agent.server.disk).timeline, lsn: BigInt(agent.server.flushLsn) }
       : null;
     agent.shutdownPosition = position;
     agent.isSwitching = false;
@@ -321,7 +338,18 @@ export class Leadership {
       agent.world.request(agent, target, { method: 'take-over', from: agent.node, term, promise }, 3000),
     );
     if (accepted !== true) this.handOver();
-    agent.wake();
     return accepted === true;
   }
+  /** Under the mutex: a promise to somebody else may have come between. */
+  *#promiseAway(term: number, target: string): Task<boolean> {
+    const agent = this.#agent;
+    const decision = agent.world.rules.decidePromise(agent.voter, { term, candidate: target });
+    if (decision.kind === 'refuse' || !this.isActive || agent.server.role !== 'primary') return false;
+    yield* agent.save(decision.next);
+    return true;
+  }
+}
+
+function keepLatest(times: Map<string, number>, node: string, atMs: number): void {
+  if (atMs > (times.get(node) ?? Number.NEGATIVE_INFINITY)) times.set(node, atMs);
 }

@@ -3,7 +3,7 @@
  * Observe, decideNodeStep, apply; promises and questions are answered beside that loop, under the voter's mutex.
  */
 import type { ClusterRecord, Member } from '../../src/api/record.ts';
-import { forkLsnOf, type Lineage, type Position } from '../../src/core/leadership/position.ts';
+import { forkLsnOf, type Position } from '../../src/core/leadership/position.ts';
 import { configurationOf, synchronousStandbyNames } from '../../src/core/leadership/quorum.ts';
 import type { KnownLeader, NodeStep, RecordView } from '../../src/core/leadership/step.ts';
 import type { VoterState } from '../../src/core/leadership/voter.ts';
@@ -12,6 +12,7 @@ import { Leadership } from './agent-leadership.ts';
 import { Process, type Task, TaskMutex, wait } from './clock.ts';
 import type { Answers, Beat, Echo, Request, State } from './messages.ts';
 import type { Stored } from './record-store.ts';
+import { copyDisk, lineageOf } from './disk.ts';
 import type { Server } from './server.ts';
 import type { World } from './world.ts';
 
@@ -61,6 +62,7 @@ export class Agent {
   #isWoken = false;
   #isLooping = false;
   #fencedAtMs: number | null = null;
+  #aloneSinceMs: number | null = null;
   #barrierFreeTerm = 0;
   #lookId = 0;
   #sequence = 0;
@@ -107,11 +109,18 @@ export class Agent {
     });
     this.process.after(0, () => this.wake());
     this.#publishRegularly();
-    // It found its PostgreSQL running as a primary and has not learned by then whether that still leads: nothing else would fence it.
-    this.process.after(this.world.timing.fenceMs, () => {
-      const isUnguarded = this.server.role === 'primary' && this.leadership === null;
-      if (isUnguarded && this.world.options.fencesUnguarded) void this.process.spawn(this.fence());
-    });
+  }
+
+  /**
+   * PostgreSQL has been a primary for the length of a fence without a leadership that would fence it: the agent was started beside
+   * it and has not learned whether it still leads, or the record is refused.
+   */
+  #isUnguarded(): boolean {
+    const isAlone = this.server.role === 'primary' && this.leadership === null;
+    if (!isAlone) this.#aloneSinceMs = null;
+    else this.#aloneSinceMs ??= this.nowMs;
+    const isLong = this.#aloneSinceMs !== null && this.nowMs - this.#aloneSinceMs > this.world.timing.fenceMs;
+    return isLong && this.world.options.fencesUnguarded;
   }
 
   #publishRegularly(): void {
@@ -180,6 +189,7 @@ export class Agent {
       if (this.#fencedAtMs !== null && this.recordConfirmedSentAtMs > this.#fencedAtMs) this.#fencedAtMs = null;
     }
     yield this.world.random.between(0.5, 2);
+    if (this.#isUnguarded()) yield* this.fence();
     yield* this.#adoptLineage();
     yield* this.#endRewind();
     const step = this.#decide();
@@ -233,13 +243,18 @@ export class Agent {
     });
   }
 
-  /** The agent may have died between a promotion and the writing of its lineage. */
+  /**
+   * The agent may have died between a promotion and the writing of its lineage: a history file of a higher timeline than it has
+   * followed is of its own promotion. Whoever leads by now, that is what the disk holds.
+   */
   *#adoptLineage(): Task {
-    const record = this.accepted;
-    if (record?.leader !== this.node || this.voter.lineage === null || this.server.disk.wal === null) return;
-    if (this.voter.lineage.timeline === record.timeline || this.server.disk.timeline !== record.timeline) return;
-    const lineage = lineageOf(this.server);
-    yield* this.mutex.run(() => this.save({ ...this.voter, lineage, followedTerm: record.term }));
+    const { voter, server } = this;
+    if (!this.world.options.reconcilesLineage || server.role === 'standby' || server.role === 'starting') return;
+    if (voter.lineage === null || voter.rewinding || server.disk.wal === null || server.disk.isMangled) return;
+    if (server.disk.timeline <= voter.lineage.timeline) return;
+    const lineage = lineageOf(server.disk);
+    const followedTerm = Math.max(voter.followedTerm, lineage.timeline);
+    yield* this.mutex.run(() => this.save({ ...this.voter, lineage, followedTerm }));
   }
 
   #knownLeader(): KnownLeader | null {
@@ -339,12 +354,13 @@ export class Agent {
     if (this.voter.promisedTerm > record.term || this.server.role !== 'standby') return;
     const isPromoted = yield* wait(this.process.within(this.server.promote(record.term), 5000));
     if (isPromoted !== true) return yield* this.stopServer('immediate');
-    yield* this.save({ ...this.voter, lineage: lineageOf(this.server), followedTerm: record.term });
+    yield* this.save({ ...this.voter, lineage: lineageOf(this.server.disk), followedTerm: record.term });
     this.#barrierFreeTerm = record.term;
   }
 
   #lead(term: number): void {
-    if (this.leadership?.isActive === true && this.leadership.phase !== 'handing-over') return;
+    const isLed = this.leadership?.isActive === true && this.leadership.phase !== 'handing-over';
+    if (isLed || (this.leadership !== null && this.leadership.isSwitching)) return;
     this.leadership?.stop();
     this.leadership = new Leadership(this, this.#barrierFreeTerm !== term);
     this.#barrierFreeTerm = 0;
@@ -382,7 +398,7 @@ export class Agent {
     const source = this.world.server(leader.node);
     if (!source.isUp || this.world.network.isCut(this.node, leader.node))
       return void this.process.after(300, () => this.wake());
-    copyDisk(source, server);
+    server.disk = copyDisk(source.disk, server.disk);
     server.disk.isMangled = false;
     yield* this.mutex.run(() => this.save({ ...this.voter, lineage: leader.lineage, rewinding: false, rewound: true }));
     this.wake();
@@ -406,7 +422,7 @@ export class Agent {
     const source = this.world.server(leader.node);
     if (!source.isUp || this.world.network.isCut(this.node, leader.node))
       return void this.process.after(300, () => this.wake());
-    copyDisk(source, this.server);
+    this.server.disk = copyDisk(source.disk, this.server.disk);
     yield* this.mutex.run(() =>
       this.save({ ...this.voter, lineage: leader.lineage, followedTerm: leader.term, rewinding: false }),
     );
@@ -421,8 +437,10 @@ export class Agent {
   }
 
   onServerChange(): void {
-    if (this.server.role === 'down' && this.leadership?.isActive === true && this.#fencedAtMs === null)
-      this.leadership.handOver();
+    const { leadership } = this;
+    if (this.server.role === 'down' && leadership?.isActive === true && !leadership.isSwitching) {
+      if (this.#fencedAtMs === null) leadership.handOver();
+    }
     this.publish();
     this.wake();
     this.election.check();
@@ -488,7 +506,7 @@ export class Agent {
       view.heardAtMs = this.nowMs;
       view.isConnected = true;
     }
-    return { nonce: beat.nonce, promisedTerm: this.voter.promisedTerm };
+    return { nonce: beat.nonce, incarnation: this.voter.incarnation, promisedTerm: this.voter.promisedTerm };
   }
 
   *answer(request: Request): Task<Answers[Request['method']]> {
@@ -501,21 +519,4 @@ export class Agent {
         return this.election.takeOver(request);
     }
   }
-}
-
-export function lineageOf(server: Server): Lineage {
-  const { timeline, history } = server.disk;
-  return { timeline, history: history.map((end) => ({ timeline: end.timeline, endLsn: BigInt(end.endLsn) })) };
-}
-
-/** All that the source has flushed, and its timeline: what a base backup or a rewind leaves. */
-function copyDisk(source: Server, target: Server): void {
-  const { wal, timeline, history } = source.disk;
-  target.disk = {
-    wal: [...(wal ?? [])],
-    timeline,
-    history: [...history],
-    setting: target.disk.setting,
-    isMangled: false,
-  };
 }

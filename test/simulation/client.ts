@@ -3,6 +3,8 @@ import { PROXY_PLACE, type World } from './world.ts';
 
 /** A session that hears nothing for this long is given up; what it wrote may or may not be there. */
 const PATIENCE_MS = 4000;
+/** Proxies hear of a new leader within this time. */
+const PROXY_LOOK_MS = 50;
 
 export class Client {
   readonly #world: World;
@@ -63,6 +65,13 @@ export class Client {
       );
     });
     world.clock.after(PATIENCE_MS, () => end(false));
+    // The proxy closes sessions of a leader that was replaced; one that goes past the proxy hangs.
+    const watch = (): void => {
+      const leader = world.writeTarget();
+      if (leader !== null && leader !== node) end(false);
+      if (!isOver) world.clock.after(PROXY_LOOK_MS, watch);
+    };
+    if (!this.#isSticky) world.clock.after(PROXY_LOOK_MS, watch);
   }
 
   #onAcknowledged(node: string): void {

@@ -33,6 +33,7 @@ export interface Beat {
 
 export interface Echo {
   readonly nonce: number;
+  readonly incarnation: string;
   readonly promisedTerm: number;
 }
 

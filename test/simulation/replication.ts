@@ -5,8 +5,9 @@
  *
  * Each end finds out by itself that the other is gone: by a message if one gets through, else by silence.
  */
+import { parseSetting, type Entry, type SyncSetting } from './disk.ts';
 import { Stream } from './network.ts';
-import { parseSetting, type Entry, type Server, type SyncSetting } from './server.ts';
+import type { Server } from './server.ts';
 import type { World } from './world.ts';
 
 /** wal_sender_timeout and wal_receiver_timeout as the agent sets them. */

@@ -37,6 +37,7 @@ export const realOptions = {
   publishesAfterProbe: true,
   closesPathBeforePosition: true,
   writesPromise: true,
+  reconcilesLineage: true,
   keepsSettingUntilBarrier: true,
   swapsBarrier: true,
   /** The fence counts an echo from when its nonce was sent, not from when it came. */
@@ -46,6 +47,13 @@ export const realOptions = {
    * a superseded leader that reaches its members and not the record would serve old data for ever.
    */
   countsPromisedAway: false,
+  /** The fence counts the echo of a node that has lost its disk, and with it its promise. It must not: it is no member. */
+  countsOtherLives: false,
+  /**
+   * A false alarm is called one by whoever is heard, those that have promised a higher term as well: else, once they have, nobody
+   * counts, the leader never swaps, and they never follow it again.
+   */
+  reaffirmsByAllHeard: true,
   /**
    * A leader that is not published within a second makes its checkpoint all the same: if the only other members must rewind first,
    * they wait for the checkpoint, and publishing waits for them.

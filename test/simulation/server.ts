@@ -9,42 +9,9 @@
 import { applicationName } from '../../src/core/leadership/quorum.ts';
 import type { Member } from '../../src/api/record.ts';
 import { Future, Process } from './clock.ts';
+import { type Disk, type Entry, parseSetting } from './disk.ts';
 import { Connection } from './replication.ts';
 import type { World } from './world.ts';
-
-/** One WAL record: which promotion wrote it, and what. */
-export interface Entry {
-  readonly timeline: number;
-  readonly id: number;
-}
-export interface TimelineEnd {
-  readonly timeline: number;
-  readonly endLsn: number;
-}
-
-/** What survives a crash: the data directory. */
-export interface Disk {
-  /** null: no data directory. */
-  wal: Entry[] | null;
-  timeline: number;
-  history: TimelineEnd[];
-  /** synchronous_standby_names in the file. */
-  setting: string;
-  /** A rewind began and did not finish. */
-  isMangled: boolean;
-}
-
-export interface SyncSetting {
-  readonly count: number;
-  readonly names: ReadonlySet<string>;
-}
-export function parseSetting(text: string): SyncSetting {
-  const count = /^ANY (\d+) /.exec(text);
-  return {
-    count: count === null ? 0 : Number(count[1]),
-    names: new Set([...text.matchAll(/"([^"]+)"/g)].map((one) => one[1] ?? '')),
-  };
-}
 
 interface Waiter {
   readonly lsn: number;
@@ -231,7 +198,7 @@ export class Server {
       this.loadedAtMs = this.world.clock.nowMs;
       const isList = parseSetting(setting).count > 0;
       this.process.after(late(), () => {
-        if (this.setting === setting) this.isArmed = isList;
+        if (this.setting === setting) this.#arm(isList);
       });
       for (const sender of this.senders)
         this.process.after(late(), () => {
@@ -239,11 +206,16 @@ export class Server {
         });
     });
   }
+  /** As SyncRepUpdateSyncStandbysDefined: whoever waits when the list becomes empty is released. */
+  #arm(isList: boolean): void {
+    this.isArmed = isList;
+    if (!isList) this.release(this.flushLsn);
+  }
   /** When a checkpoint that was asked for is done, the checkpointer has seen every reload before it. */
   checkpoint(): Future<boolean> {
     const done = new Future<boolean>();
     this.process.after(this.world.random.between(5, 60), () => {
-      this.isArmed = parseSetting(this.setting).count > 0;
+      this.#arm(parseSetting(this.setting).count > 0);
       done.settle(true);
     });
     return done;
