@@ -218,6 +218,18 @@ export const requestMessageSchema = z.discriminatedUnion('method', [
     term: z.int().min(1),
     promise: promiseAnswerSchema,
   }),
+  z.strictObject({
+    type: z.literal('request'),
+    id: z.int().min(0),
+    /**
+     * Of a standby whose receiver has just been connected: is what listens there what the standby has written down?
+     * `leader`: the primary of `timeline`; `promised`: a standby on `timeline` whose last promise is of `term`.
+     */
+    method: z.literal('serves'),
+    as: z.enum(['leader', 'promised']),
+    timeline: z.int().min(1),
+    term: z.int().min(1),
+  }),
 ]);
 export type RequestMessage = z.infer<typeof requestMessageSchema>;
 

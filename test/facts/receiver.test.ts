@@ -37,7 +37,12 @@ describe('the receiver of a real standby', needs('postgres', 'loopback'), () => 
 
   const throughPath = (port: number): string => `host=${ADDRESS} port=${port} user=postgres application_name=standby`;
   const openPath = (): void =>
-    path.open({ node: 'leader', term: 1, endpoint: { host: 'leader', address: ADDRESS, port: leader.port } });
+    path.open({
+      node: 'leader',
+      term: 1,
+      endpoint: { host: 'leader', address: ADDRESS, port: leader.port },
+      verify: async () => true,
+    });
 
   async function level(): Promise<void> {
     const end = await leader.value('select pg_current_wal_flush_lsn()::text');

@@ -35,7 +35,7 @@ import { lastFatalMessage } from './server-log.ts';
 import { SlotKeeper } from './slot-keeper.ts';
 import { Standby } from './standby.ts';
 import { Switchover } from './switchover.ts';
-import { readLineage, removeReservedTimelines } from './timelines.ts';
+import { readNewestLineage, removeReservedTimelines } from './timelines.ts';
 
 const STARTING_POLL_MS = 20;
 const FOLLOWING_POLL_MS = 1000;
@@ -62,6 +62,7 @@ const HAND_OVER_EXTRA_MS = 500;
 /** A leader without room asks the others to lead this often: when nobody could, it would stop again and again. */
 const FULL_HAND_OVER_INTERVAL_MS = 60_000;
 const AUTO_CONF_TEXT = '# Emptied by pgspan at each start: set spec.postgresql.parameters instead of ALTER SYSTEM.\n';
+const SERVES_TIMEOUT_MS = 800;
 /** A fast shutdown waits for standbys to take the last WAL; a dead one is not waited for longer. */
 const FAST_STOP_LIMIT_MS = 10_000;
 
@@ -99,6 +100,8 @@ export class InstanceAgent {
   #startProblem: Reason | null = null;
   #startNotBeforeMs = 0;
   #shutdownPosition: Position | null = null;
+  /** Since when PostgreSQL is a primary without a leadership. */
+  #aloneSinceMs: number | null = null;
   #fullHandOverAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(node: NodeContext, server: PeerServer) {
@@ -111,6 +114,7 @@ export class InstanceAgent {
     this.#standby = new Standby(node, this.observer, this.#slots);
     this.election = new Election(node, this.observer, {
       isServingLeader: () => this.#isServingLeader(),
+      isLeading: () => this.#leadership?.isActive === true || this.switchover.isRunning,
       fenceForPromise: () => this.#fenceForPromise(),
       shutdownPosition: () => this.#shutdownPosition,
       hasRoom: () => !this.disk.isFull,
@@ -273,6 +277,7 @@ export class InstanceAgent {
         await this.#confirmRecord();
       await Promise.all([this.observer.observe(1000), this.disk.look()]);
       this.#publishLag();
+      if (this.#isUnguarded()) await this.#fence('PostgreSQL is a primary, and this node does not come to lead');
       await this.#standby.endRewind();
       const step = decideNodeStep(await this.#snapshot());
       this.#show(step);
@@ -288,6 +293,17 @@ export class InstanceAgent {
       node.setActivity(node.activity, this.disk.problem ?? { code: code ?? 'StepFailed', message });
       this.#sleepUntil(performance.now() + pauseMs);
     }
+  }
+
+  /**
+   * PostgreSQL has been a primary for the length of a fence without a leadership that would fence it: the agent was started beside
+   * it and has not learned whether it still leads, or the record is refused.
+   */
+  #isUnguarded(): boolean {
+    const isAlone = this.observer.view.state.kind === 'primary' && this.#leadership === null;
+    if (!isAlone) this.#aloneSinceMs = null;
+    else this.#aloneSinceMs ??= performance.now();
+    return this.#aloneSinceMs !== null && performance.now() - this.#aloneSinceMs > this.node.config.timing.fenceMs;
   }
 
   #sleepUntil(atMs: number): void {
@@ -358,16 +374,23 @@ export class InstanceAgent {
   }
 
   /**
-   * The agent may have died between a promotion and the writing of its lineage: the record names this node and its timeline,
-   * and the real history file of that timeline is on the disk.
+   * The agent may have died between a promotion and the writing of its lineage. Whoever leads by now: the real history file of a
+   * timeline higher than any that this node has followed is of its own promotion, since whom it follows is written down first.
    */
   async #adoptLineage(): Promise<void> {
     const { node } = this;
-    const record = node.acceptedRecord;
-    if (record === null || record.leader !== node.config.node || !this.data.hasData) return;
-    if (node.voter.lineage === null || node.voter.lineage.timeline === record.timeline) return;
-    const lineage = await readLineage(node.config.paths.dataDirectory, record.timeline);
-    if (lineage !== null) await node.changeVoter((voter) => ({ ...voter, lineage, followedTerm: record.term }));
+    const { kind } = this.observer.view.state;
+    if (this.#leadership !== null || (kind !== 'stopped' && kind !== 'primary') || !this.data.hasData) return;
+    const { lineage: known, rewinding } = node.voter;
+    if (known === null || rewinding) return;
+    const lineage = await readNewestLineage(node.config.paths.dataDirectory, known.timeline);
+    if (lineage === null) return;
+    node.log.warn({ timeline: lineage.timeline }, 'this node was promoted, and had not written it down');
+    await node.changeVoter((voter) => ({
+      ...voter,
+      lineage,
+      followedTerm: Math.max(voter.followedTerm, lineage.timeline),
+    }));
   }
 
   /** Members other than this node whose agents are connected. */
@@ -473,6 +496,7 @@ export class InstanceAgent {
       primarySlotName: '',
     });
     await this.#emptyAutoConf();
+    node.files.serverStarts();
     await node.postmaster.start(as);
     this.wake();
   }
@@ -622,7 +646,20 @@ export class InstanceAgent {
         return { promise: await this.election.promise({ term: request.term, candidate: from }) };
       case 'take-over':
         return { accepted: this.switchover.accept(from, request) };
+      case 'serves':
+        return { accepted: await this.#serves(request) };
     }
+  }
+
+  /** For a receiver that has just reached this node's PostgreSQL: what it is now, not what it was last seen to be. */
+  async #serves(request: Extract<RequestMessage, { method: 'serves' }>): Promise<boolean> {
+    const { node } = this;
+    const { state } = await this.observer.observe(SERVES_TIMEOUT_MS);
+    const { voter, acceptedRecord: record } = node;
+    if (voter.lineage?.timeline !== request.timeline || this.promotion.isPromoting) return false;
+    if (request.as === 'promised') return state.kind === 'standby' && voter.promisedTerm === request.term;
+    // By the record as well: between a promotion and the writing of its lineage the file still has the former timeline.
+    return state.kind === 'primary' && node.isLeaderByRecord && record?.timeline === request.timeline;
   }
 
   onEcho(from: string, echo: Parameters<Leadership['onEcho']>[1]): void {

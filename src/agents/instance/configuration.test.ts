@@ -202,6 +202,25 @@ describe('the configuration files', () => {
     assert.deepEqual(next.dynamic, dynamic);
   });
 
+  test('know that a list is in force only from a start on, or once it was loaded and the checkpointer has seen it', async () => {
+    const files = new ConfigurationFiles(mkdtempSync(join(folder, 'required-')));
+    const config = aConfig({});
+    const require = (synchronousStandbyNames: string): Promise<boolean> =>
+      files.write(config, { ...quiet, synchronousStandbyNames });
+    await require('');
+    files.serverStarts();
+    assert.deepEqual(files.required, { isLoaded: true, isArmed: true });
+    await require('ANY 1 (a)');
+    assert.deepEqual(files.required, { isLoaded: false, isArmed: false }, "from '' the wait is not armed");
+    files.setRequired('ANY 1 (b)', { isLoaded: true });
+    assert.equal(files.required.isLoaded, false, 'that was of another value');
+    files.setRequired('ANY 1 (a)', { isLoaded: true, isArmed: true });
+    await require('ANY 2 (a, b)');
+    assert.deepEqual(files.required, { isLoaded: false, isArmed: true }, 'from one list to another it stays armed');
+    await files.restore();
+    assert.deepEqual(files.required, { isLoaded: false, isArmed: false }, 'another agent knows nothing of it');
+  });
+
   test('that are not there tell nothing', async () => {
     mkdirSync(join(folder, 'empty'));
     const files = new ConfigurationFiles(join(folder, 'empty'));

@@ -74,6 +74,14 @@ export function formatConninfo(values: Readonly<Record<string, string>>): string
     .join(' ');
 }
 
+/** What the running server makes of synchronous_standby_names in the file. */
+export interface RequiredSetting {
+  /** The postmaster hands it to new processes. */
+  readonly isLoaded: boolean;
+  /** Commits wait, if there is anything to wait for: a reload from '' is not enough, the checkpointer must have come by. */
+  readonly isArmed: boolean;
+}
+
 /**
  * Written anew at each start of the server, so a power loss cannot leave a stale file behind that matters; but what a leader
  * requires of its standbys is read back at its next start (`restore`), and is on the disk before anybody relies on it.
@@ -83,6 +91,7 @@ export class ConfigurationFiles {
   /** The loop, a change of members and a reload may write at one time. */
   readonly #mutex = new Mutex();
   #dynamic: DynamicSettings = { synchronousStandbyNames: '', primaryConninfo: '', primarySlotName: '' };
+  #required: RequiredSetting = { isLoaded: false, isArmed: false };
 
   constructor(stateDirectory: string) {
     this.#folder = join(stateDirectory, 'postgresql');
@@ -91,6 +100,21 @@ export class ConfigurationFiles {
   /** What the file says: as it was written last, or restored. */
   get dynamic(): DynamicSettings {
     return this.#dynamic;
+  }
+
+  /** How far the running server is with `dynamic.synchronousStandbyNames`. */
+  get required(): RequiredSetting {
+    return this.#required;
+  }
+
+  /** @param setting the value of which this is so: another may have been written meanwhile */
+  setRequired(setting: string, state: Partial<RequiredSetting>): void {
+    if (setting === this.#dynamic.synchronousStandbyNames) this.#required = { ...this.#required, ...state };
+  }
+
+  /** A server that starts reads the file, and its checkpointer begins with what it says. */
+  serverStarts(): void {
+    this.#required = { isLoaded: true, isArmed: true };
   }
 
   get configFile(): string {
@@ -105,6 +129,7 @@ export class ConfigurationFiles {
       primaryConninfo: readSetting(text, 'primary_conninfo'),
       primarySlotName: readSetting(text, 'primary_slot_name'),
     };
+    this.#required = { isLoaded: false, isArmed: false };
   }
 
   /**
@@ -128,6 +153,12 @@ export class ConfigurationFiles {
         await (isRequiredAnew ? writeFileDurably(path, content) : writeFileAtomically(path, content));
         hasChanged = true;
       }
+      // From one list to another the wait stays armed; from '' to a list it is not yet.
+      if (isRequiredAnew)
+        this.#required = {
+          isLoaded: false,
+          isArmed: this.#required.isArmed && this.#dynamic.synchronousStandbyNames !== '',
+        };
       this.#dynamic = dynamic;
       return hasChanged;
     });

@@ -5,6 +5,7 @@
 import { rm } from 'node:fs/promises';
 import type { KnownLeader } from '../../core/leadership/step.ts';
 import type { Reason } from '../../core/leadership/voter.ts';
+import { serverCheck } from './connection-check.ts';
 import { replicationConninfo } from './conninfo.ts';
 import { readControlData } from './control-file.ts';
 import {
@@ -130,7 +131,7 @@ export class DataDirectory {
         lineage: null,
         rewinding: false,
       }));
-    await this.#withTransferPath(from.node, (conninfo) => cloneDatabase(config, { conninfo }, this.#job()));
+    await this.#withTransferPath(from, (conninfo) => cloneDatabase(config, { conninfo }, this.#job()));
     const control = await readControlData(config.paths.dataDirectory);
     await node.voterMutex.run(() =>
       node.saveVoter(
@@ -154,7 +155,7 @@ export class DataDirectory {
     node.path.close();
     if (node.postmaster.pid !== null) await node.postmaster.stop('fast', FAST_STOP_LIMIT_MS);
     try {
-      await this.#withTransferPath(leader.node, (conninfo) =>
+      await this.#withTransferPath(leader, (conninfo) =>
         rewindDatabase(node.config, { conninfo: `${conninfo} dbname=postgres` }, this.#job()),
       );
     } catch (error) {
@@ -173,14 +174,20 @@ export class DataDirectory {
   }
 
   /** A forwarder of its own for base backup and rewind: the path stays closed meanwhile. */
-  async #withTransferPath(source: string, work: (conninfo: string) => Promise<void>): Promise<void> {
+  async #withTransferPath(source: KnownLeader, work: (conninfo: string) => Promise<void>): Promise<void> {
     const node = this.#node;
-    const peer = node.config.peers.find((one) => one.node === source);
-    if (peer === undefined) throw new Error(`Cannot copy from "${source}": it is not among the peers`);
+    const peer = node.config.peers.find((one) => one.node === source.node);
+    if (peer === undefined) throw new Error(`Cannot copy from "${source.node}": it is not among the peers`);
+    const { timeline } = source.lineage;
     const address = node.config.listen.address ?? '127.0.0.1';
     const forwarder = await PathForwarder.listen({ address, port: 0, sourceAddress: node.config.listen.address });
     try {
-      forwarder.open({ node: source, term: 0, endpoint: peer.postgres });
+      forwarder.open({
+        node: source.node,
+        term: source.term,
+        endpoint: peer.postgres,
+        verify: serverCheck(node, source.node, { as: 'leader', timeline, term: source.term }),
+      });
       await work(
         replicationConninfo(node.config, {
           peer,

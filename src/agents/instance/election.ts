@@ -42,6 +42,8 @@ export interface ElectionTimes {
 export interface ElectionHooks {
   /** Leader of this node's own record and PostgreSQL works: for answers to others. */
   isServingLeader(): boolean;
+  /** This node acts as leader, whether its PostgreSQL works or not. */
+  isLeading(): boolean;
   /** Stops PostgreSQL at once if it is a primary, before a promise is written. */
   fenceForPromise(): Promise<void>;
   /** Takes WAL up to an LSN from a promised member; true once it is here. Called under the voter's mutex. */
@@ -69,6 +71,7 @@ export class Election {
   #errors = 0;
   #expectsLeaderSinceMs = performance.now();
   #leaderKey = '';
+  #promisedAtMs = Number.NEGATIVE_INFINITY;
   #timer: NodeJS.Timeout | null = null;
 
   times: ElectionTimes | null = null;
@@ -88,7 +91,7 @@ export class Election {
     if (this.#timer !== null) clearTimeout(this.#timer);
     this.#timer = null;
     const record = this.#node.acceptedRecord;
-    if (record === null || record.leader === this.#node.config.node) return;
+    if (record === null || (record.leader === this.#node.config.node && !this.#hasPromisedAway(record))) return;
     const suspicion = this.suspicion(record);
     if (suspicion.isSuspect) {
       if (!this.#isRunning && !record.paused && isMember(configurationOf(record), this.#node.self))
@@ -106,6 +109,14 @@ export class Election {
     const beat = this.#node.links.get(record.leader)?.view.beat;
     if (beat?.term !== record.term || beat.probeAgeMs < detectionMs) return;
     if (performance.now() - this.#observer.observedAtMs >= detectionMs / 2) void this.#observer.observe(detectionMs);
+  }
+
+  /**
+   * The record's leader that has promised a higher term is a candidate like any other: if it holds the most, all others defer to
+   * it. As with a leader that is silent: whoever it has promised gets the time of a detection.
+   */
+  #hasPromisedAway(record: ClusterRecord): boolean {
+    return this.#node.voter.promisedTerm > record.term && !this.#hooks.isLeading();
   }
 
   suspicion(record: ClusterRecord): Suspicion {
@@ -134,6 +145,7 @@ export class Election {
       this.#leaderKey = key;
       this.#expectsLeaderSinceMs = performance.now();
     }
+    if (record.leader === this.#node.config.node) return Math.max(this.#promisedAtMs, this.#expectsLeaderSinceMs);
     const view = this.#node.links.get(record.leader)?.view;
     const isOfTerm = view?.beat !== undefined && view.beat !== null && view.beat.term >= record.term;
     return Math.max(isOfTerm ? view.beatAtMs : Number.NEGATIVE_INFINITY, this.#expectsLeaderSinceMs);
@@ -189,6 +201,7 @@ export class Election {
       if (decision.kind === 'refuse') return answer(false, null, decision.reason.message);
       await this.#hooks.fenceForPromise();
       await node.saveVoter(decision.next);
+      this.#promisedAtMs = performance.now();
       node.path.close();
       node.log.info({ term: request.term, candidate: request.candidate }, 'promised');
       node.changed();

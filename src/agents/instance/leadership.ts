@@ -12,7 +12,7 @@ import type { ClusterRecord } from '../../api/record.ts';
 import { formatLsn, formatLsnOrNull, type Lsn, parseLsn } from '../../base/lsn.ts';
 import { delay } from '../../base/wait-until.ts';
 import { decideFence, decideReaffirm, type Hearing, quorumHeardAtMs } from '../../core/leadership/tenure.ts';
-import { configurationOf } from '../../core/leadership/quorum.ts';
+import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
 import { LocalSql } from './local-sql.ts';
 import { MembershipChanger } from './membership-changer.ts';
 import type { NodeContext } from './node-context.ts';
@@ -26,6 +26,11 @@ const PROBE_INTERVAL_MS = 1000;
 const MEMBERS_INTERVAL_MS = 2000;
 /** Higher promises are left this long to whoever asked for them, before the leader calls them a false alarm. */
 const REAFFIRM_AFTER_MS = 700;
+/**
+ * A leader that is not published by then makes its checkpoint all the same: where the only other members must rewind first, they
+ * wait for the checkpoint, and publishing waits for them.
+ */
+const CHECKPOINT_UNPUBLISHED_MS = 1000;
 /** Nonces that may be unanswered; older ones are of no use to the fence. */
 const NONCES_MAX = 512;
 
@@ -44,7 +49,10 @@ export class Leadership {
   readonly #roles: RoleKeeper;
   readonly #probeSql: LocalSql;
   readonly #sentAtMs = new Map<number, number>();
+  /** Of members that can acknowledge for this term. */
   readonly #echoedSentAtMs = new Map<string, number>();
+  /** Of all that answered, those that have promised a higher term too. */
+  readonly #heardSentAtMs = new Map<string, number>();
   readonly #promisedTerms = new Map<string, number>();
   readonly #sinceMs = performance.now();
   readonly #onFence: (reason: string) => Promise<void>;
@@ -118,6 +126,7 @@ export class Leadership {
   async start(needsBarrier: boolean): Promise<void> {
     this.#timers.push(setInterval(() => this.#beat(), HEARTBEAT_INTERVAL_MS));
     this.#beat();
+    this.#beginUnpublishedCheckpoints();
     if (needsBarrier) {
       await this.#barrierSwap();
       if (this.#isActive) await this.#members.relax();
@@ -125,6 +134,14 @@ export class Leadership {
     if (!this.#isActive) return;
     void this.#probeLoop();
     void this.#membersLoop();
+  }
+
+  #beginUnpublishedCheckpoints(): void {
+    this.#timers.push(
+      setInterval(() => {
+        if (this.#phase === 'elected') void this.#checkpoint();
+      }, CHECKPOINT_UNPUBLISHED_MS),
+    );
   }
 
   /** Ends beats and everything else; sessions and PostgreSQL are the caller's business. */
@@ -157,12 +174,15 @@ export class Leadership {
 
   onEcho(node: string, echo: EchoMessage): void {
     const sentAtMs = this.#sentAtMs.get(echo.nonce);
-    if (sentAtMs === undefined) return;
+    const record = this.#node.acceptedRecord;
+    // A node that lost its disk knows nothing of what it has promised before: in this life it is no member.
+    const isOfMember = record !== null && isMember(configurationOf(record), { node, incarnation: echo.incarnation });
+    if (sentAtMs === undefined || !isOfMember) return;
     this.#promisedTerms.set(node, echo.promisedTerm);
+    keepLatest(this.#heardSentAtMs, node, sentAtMs);
     // Who has promised a higher term can acknowledge nothing more: hearing it is no reason to go on serving.
-    if (echo.promisedTerm > (this.#node.acceptedRecord?.term ?? 0)) return;
-    if (sentAtMs > (this.#echoedSentAtMs.get(node) ?? Number.NEGATIVE_INFINITY))
-      this.#echoedSentAtMs.set(node, sentAtMs);
+    if (echo.promisedTerm > record.term) return;
+    keepLatest(this.#echoedSentAtMs, node, sentAtMs);
   }
 
   hearing(): Hearing {
@@ -236,7 +256,9 @@ export class Leadership {
       await node.readRecord();
       const record = node.acceptedRecord;
       if (record === null || !this.#isActive) return;
-      const heardAtMs = quorumHeardAtMs(this.hearing(), configurationOf(record));
+      // Who has promised is heard as well: with the new term they follow again.
+      const hearing = { ...this.hearing(), echoedSentAtMs: this.#heardSentAtMs };
+      const heardAtMs = quorumHeardAtMs(hearing, configurationOf(record));
       const decision = decideReaffirm({
         record,
         voter: node.voter,
@@ -338,7 +360,12 @@ export class Leadership {
     this.#roles.keep();
   }
 
+  #isCheckpointing = false;
+
   async #checkpoint(): Promise<void> {
+    // Before the promotion is done it would be a restartpoint of the former timeline.
+    if (this.#isCheckpointing || this.leading() === null) return;
+    this.#isCheckpointing = true;
     while (this.#isActive && !this.#isRewindable) {
       try {
         await this.#node.sql.run('CHECKPOINT', { timeoutMs: null });
@@ -355,12 +382,20 @@ export class Leadership {
   async #membersLoop(): Promise<void> {
     while (this.#isActive) {
       try {
-        if (this.#phase === 'published') await this.#members.step();
+        if (this.#mayChangeMembers()) await this.#members.step();
       } catch (error) {
         if (this.#isActive) this.#node.log.warn({ error: (error as Error).message }, 'change of members failed');
       }
       await this.#untilMembersDue(this.#members.isChanging ? 50 : MEMBERS_INTERVAL_MS);
     }
+  }
+
+  /**
+   * Also before it is published: a lost member may be what keeps it from that (two nodes: the standby is lost, and the leader's
+   * server crashes before memberTimeout). Not before its promotion is done.
+   */
+  #mayChangeMembers(): boolean {
+    return this.#phase === 'published' || (this.#phase === 'elected' && this.leading() !== null);
   }
 
   /** Another node has something new to tell: it may have begun to stream, or come back as another incarnation. */
@@ -379,4 +414,8 @@ export class Leadership {
       };
     });
   }
+}
+
+function keepLatest(times: Map<string, number>, node: string, atMs: number): void {
+  if (atMs > (times.get(node) ?? Number.NEGATIVE_INFINITY)) times.set(node, atMs);
 }

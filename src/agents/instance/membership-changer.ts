@@ -13,8 +13,8 @@ import {
 import { applicationName, configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { Reason } from '../../core/leadership/voter.ts';
 import type { Leadership } from './leadership.ts';
-import { LocalSql } from './local-sql.ts';
 import type { NodeContext } from './node-context.ts';
+import { freshSql, loadedSetting, untilArmed, untilLoaded } from './required-setting.ts';
 
 export interface StreamingStandby {
   readonly applicationName: string;
@@ -29,7 +29,6 @@ select application_name, state, flush_lsn::text as flush, replay_lsn::text as re
 from pg_stat_replication`;
 /** Old senders end within milliseconds of being told. */
 const SENDERS_LIMIT_MS = 5000;
-const RELOAD_LIMIT_MS = 5000;
 
 export class MembershipChanger {
   readonly #node: NodeContext;
@@ -110,27 +109,15 @@ export class MembershipChanger {
   /** Step (a); resolves with the LSN from which every sender releases waiters only under the joint setting. */
   async #requireBoth(setting: string, progress: ChangeProgress): Promise<Lsn> {
     const node = this.#node;
-    const before = await this.#currentSetting();
+    const before = await loadedSetting(node);
     if (before !== setting) {
       await this.#load(setting);
-      // From '' to a list it is the checkpointer that arms the wait, and it does so only when it is done with a checkpoint.
-      if (before === '') await node.sql.run('CHECKPOINT', { timeoutMs: null });
-      await this.#endOldSenders(progress);
+      await untilArmed(node);
     }
+    // Also where the text is the same: a sender may still use one from before the last relaxing.
+    await this.#endOldSenders(progress);
     const rows = await node.sql.query<{ lsn: string }>('select pg_current_wal_insert_lsn()::text as lsn');
     return parseLsn(rows[0]?.lsn ?? '0/0');
-  }
-
-  async #currentSetting(): Promise<string> {
-    const sql = this.#freshSql();
-    try {
-      const rows = await sql.query<{ setting: string }>(
-        `select current_setting('synchronous_standby_names') as setting`,
-      );
-      return rows[0]?.setting ?? '';
-    } finally {
-      await sql.close();
-    }
   }
 
   /** Writes the setting, reloads, and waits until the postmaster hands it to new processes. */
@@ -138,11 +125,7 @@ export class MembershipChanger {
     const node = this.#node;
     await this.#leadershipFiles(setting);
     node.postmaster.reload();
-    await waitUntil(
-      `PostgreSQL has loaded synchronous_standby_names = '${setting}'`,
-      { timeoutMs: RELOAD_LIMIT_MS, intervalMs: 20 },
-      async () => this.#isStopped || (await this.#currentSetting()) === setting,
-    );
+    await untilLoaded(node, () => this.#isStopped);
   }
 
   async #leadershipFiles(setting: string): Promise<void> {
@@ -156,7 +139,7 @@ export class MembershipChanger {
   /** Senders older than the reload release waiters under their own copy of the list: they are ended and come back. */
   async #endOldSenders(progress: ChangeProgress): Promise<void> {
     const names = [...progress.from.members, ...progress.to.members].map((member) => applicationName(member));
-    const sql = this.#freshSql();
+    const sql = freshSql(this.#node);
     try {
       const rows = await sql.query<{ loaded: string }>('select pg_conf_load_time()::text as loaded');
       const loaded = rows[0]?.loaded ?? '';
@@ -173,15 +156,6 @@ export class MembershipChanger {
     } finally {
       await sql.close();
     }
-  }
-
-  /** A new process: it shows what the postmaster has loaded by now, not what an old backend still has. */
-  #freshSql(): LocalSql {
-    return new LocalSql({
-      socketDirectory: this.#node.config.paths.runtimeDirectory,
-      port: this.#node.config.listen.postgresPort,
-      applicationName: 'pgspan members',
-    });
   }
 
   async #observe(): Promise<{ views: MemberView[]; ownFlushLsn: Lsn }> {

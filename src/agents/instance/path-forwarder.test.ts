@@ -7,6 +7,7 @@ import { PathForwarder, type PathTarget } from './path-forwarder.ts';
 
 const ADDRESS = '127.66.2.1';
 const LIMIT = { timeoutMs: 5000 };
+const always = async (): Promise<boolean> => true;
 
 /** A leader: keeps what arrives and how each connection ended. */
 interface Leader {
@@ -35,6 +36,7 @@ describe('the path', () => {
     node: `n${index}`,
     term,
     endpoint: { host: `n${index}`, address: '127.66.2.2', port: leader(index).port },
+    verify: always,
   });
   /** A receiver's connection, once it reaches leader `index`. */
   async function receiverAt(index: number): Promise<{ receiver: Receiver; number: number }> {
@@ -133,9 +135,46 @@ describe('the path', () => {
     assert.equal(path.target?.term, 4);
   });
 
+  test('carries nothing before the server that was reached is confirmed', async () => {
+    const asked: ((isMeant: boolean) => void)[] = [];
+    path.open({ ...to(0), verify: () => new Promise((resolve) => asked.push(resolve)) });
+    const { receiver, number } = await receiverAt(0);
+    const there = leader(0).connections[number] as Leader['connections'][number];
+    receiver.socket.write('status');
+    there.socket.write('wal');
+    await waitUntil('it is asked about', LIMIT, () => asked.length === 1);
+    assert.deepEqual([there.received, receiver.received], ['', '']);
+    asked[0]?.(true);
+    await waitUntil('both arrived', LIMIT, () => there.received === 'status' && receiver.received === 'wal');
+
+    const second = await receiverAt(0);
+    second.receiver.socket.write('status');
+    await waitUntil('it is asked about', LIMIT, () => asked.length === 2);
+    asked[1]?.(false);
+    await waitUntil('it has ended', LIMIT, () => second.receiver.end !== 'open');
+    assert.equal(leader(0).connections[second.number]?.received, '');
+    path.close();
+  });
+
+  test('confirms anew what has become of the node while it was asked', async () => {
+    const answers: string[] = [];
+    const former = new Promise<boolean>((resolve) => setTimeout(() => resolve(true), 100));
+    path.open({ ...to(0, 3), verify: () => former });
+    const { receiver } = await receiverAt(0);
+    path.open({
+      ...to(0, 4),
+      verify: async () => {
+        answers.push('term 4');
+        return false;
+      },
+    });
+    await waitUntil('it has ended', LIMIT, () => receiver.end !== 'open');
+    assert.deepEqual(answers, ['term 4']);
+  });
+
   test('ends a connection that finds nobody, and serves the next one', async () => {
     const { port } = await closedPort();
-    path.open({ node: 'gone', term: 1, endpoint: { host: 'gone', address: '127.66.2.2', port } });
+    path.open({ node: 'gone', term: 1, endpoint: { host: 'gone', address: '127.66.2.2', port }, verify: always });
     const receiver = dial(path.port);
     await waitUntil('it ends', LIMIT, () => receiver.end !== 'open');
     path.open(to(0));

@@ -4,6 +4,10 @@
  *
  *   walreceiver --TCP--> own address:pathPort --(this)--> leader's PostgreSQL
  *
+ * A connection carries bytes only once the target's own agent has been asked, after the connection stood: a receiver that comes
+ * back by itself would else reach what that node has become since, a standby of somebody else or the leader of a newer timeline,
+ * and the promise file would describe other WAL than the disk has.
+ *
  * An empty primary_conninfo is not enough to stop a receiver: the postmaster may still start one with the old value. Closing
  * the path is synchronous: when `close` returns, no byte that arrives later reaches the receiver.
  */
@@ -15,11 +19,13 @@ export interface PathTarget {
   readonly node: string;
   readonly term: number;
   readonly endpoint: Endpoint;
+  /** Whether the server there is still the one that is meant; asked of each new connection. Never rejects. */
+  readonly verify: () => Promise<boolean>;
 }
 
 /** Of one receiver, plus a second one while the first is ending; clones use a forwarder of their own. */
 const CONNECTIONS_MAX = 16;
-/** A frozen leader's kernel completes the handshake; PostgreSQL's own limits find that out, this one finds a lost route. */
+/** For the connection and the question: a frozen leader's kernel completes the handshake, but nobody answers. */
 const CONNECT_TIMEOUT_MS = 2000;
 
 export class PathForwarder {
@@ -105,14 +111,27 @@ export class PathForwarder {
       }
     };
     const timer = setTimeout(end, CONNECT_TIMEOUT_MS);
-    outside.once('connect', () => clearTimeout(timer));
+    outside.once('connect', () => {
+      void this.#isStillMeant(target).then((isMeant) => {
+        clearTimeout(timer);
+        if (!isMeant || inside.destroyed || outside.destroyed) return end();
+        inside.pipe(outside);
+        outside.pipe(inside);
+      });
+    });
     for (const socket of [inside, outside]) {
       this.#sockets.add(socket);
       socket.on('error', end).on('close', end);
       socket.setKeepAlive(true, 1000);
     }
     inside.once('close', () => clearTimeout(timer));
-    inside.pipe(outside);
-    outside.pipe(inside);
+  }
+  /** While it was asked the path may have been closed, or lead somewhere else, or to the same node as something else. */
+  async #isStillMeant({ node }: PathTarget): Promise<boolean> {
+    for (;;) {
+      const target = this.#target;
+      if (target?.node !== node || !(await target.verify())) return false;
+      if (target === this.#target) return true;
+    }
   }
 }

@@ -5,6 +5,7 @@ import { waitUntil } from '../../base/wait-until.ts';
 import { configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { Election, ElectionTimes } from './election.ts';
 import type { NodeContext } from './node-context.ts';
+import { untilArmed } from './required-setting.ts';
 import { readLineage, reserveTimelines } from './timelines.ts';
 
 /** A promotion ends recovery; more than this and something is wrong with the disk. */
@@ -46,6 +47,8 @@ export class Promotion {
       primarySlotName: '',
     });
     if (hasChanged) node.postmaster.reload();
+    // Else its first commits, the probe that opens it to clients among them, might return without a quorum.
+    await untilArmed(node);
     await reserveTimelines(dataDirectory, before.timeline, term);
     // Under the mutex: a promise that comes later finds the flag and stops PostgreSQL before it is given.
     await node.voterMutex.run(async () => {

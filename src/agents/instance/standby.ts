@@ -10,9 +10,11 @@ import type { KnownLeader, PostgresState } from '../../core/leadership/step.ts';
 import { decideFollow } from '../../core/leadership/voter.ts';
 import { slotName } from '../../core/topology/names.ts';
 import type { DynamicSettings } from './configuration.ts';
+import { serverCheck } from './connection-check.ts';
 import { replicationConninfo } from './conninfo.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PostgresObserver } from './postgres-view.ts';
+import { untilArmed } from './required-setting.ts';
 import type { SlotKeeper } from './slot-keeper.ts';
 import { removeReservedTimelines } from './timelines.ts';
 
@@ -28,6 +30,7 @@ export class Standby {
   readonly #observer: PostgresObserver;
   readonly #slots: SlotKeeper;
   #leaderlessSinceMs: number | null = null;
+  #isArming = false;
 
   constructor(node: NodeContext, observer: PostgresObserver, slots: SlotKeeper) {
     this.#node = node;
@@ -51,7 +54,13 @@ export class Standby {
       if (decision.kind !== 'stream') return;
       await node.saveVoter(decision.next);
       await removeReservedTimelines(node.config.paths.dataDirectory);
-      node.path.open({ node: leader.node, term: leader.term, endpoint: peer.postgres });
+      const { timeline } = leader.lineage;
+      node.path.open({
+        node: leader.node,
+        term: leader.term,
+        endpoint: peer.postgres,
+        verify: serverCheck(node, leader.node, { as: 'leader', timeline, term: leader.term }),
+      });
       await this.#loadSettings({
         synchronousStandbyNames: synchronousStandbyNames(configurationOf(record), node.config.node),
         ...this.#streamingFrom(peer),
@@ -81,7 +90,14 @@ export class Standby {
     if (peer === undefined) return false;
     node.log.info({ from, until: formatLsn(until) }, 'fetching what a promised member holds');
     try {
-      node.path.open({ node: from, term: node.voter.promisedTerm, endpoint: peer.postgres });
+      const { promisedTerm: term, lineage } = node.voter;
+      const timeline = lineage?.timeline ?? 0;
+      node.path.open({
+        node: from,
+        term,
+        endpoint: peer.postgres,
+        verify: serverCheck(node, from, { as: 'promised', timeline, term }),
+      });
       await this.#loadSettings(this.#streamingFrom(peer));
       const deadline = performance.now() + FETCH_LIMIT_MS;
       while (((await this.#observer.observe(1000)).flushLsn ?? 0n) < until) {
@@ -126,10 +142,24 @@ export class Standby {
     const setting = synchronousStandbyNames(configurationOf(record), node.config.node);
     if (node.files.dynamic.synchronousStandbyNames !== setting)
       await this.#loadSettings({ synchronousStandbyNames: setting });
+    this.#armBeforehand();
     // A receiver that is started again and again with a leader that is gone costs a process each time.
     if (this.#isLeaderless() && node.files.dynamic.primaryConninfo !== '')
       await this.#loadSettings({ primaryConninfo: '', primarySlotName: '' });
     await this.#slots.keep(this.#observer.view.replayLsn);
+  }
+
+  /** So that a promotion need not wait for it. Beside the loop: it takes a restartpoint. */
+  #armBeforehand(): void {
+    const { files, log } = this.#node;
+    const isDone = files.required.isLoaded && (files.required.isArmed || files.dynamic.synchronousStandbyNames === '');
+    if (this.#isArming || isDone) return;
+    this.#isArming = true;
+    untilArmed(this.#node)
+      .catch((error: Error) => log.debug({ error: error.message }, 'synchronous_standby_names not armed yet'))
+      .finally(() => {
+        this.#isArming = false;
+      });
   }
 
   /** Nobody has led for longer than a failover takes. */

@@ -10,6 +10,7 @@ import { delay, waitUntil } from '../../base/wait-until.ts';
 import { chooseTerm } from '../../core/leadership/candidacy.ts';
 import { comparePositions, type Position } from '../../core/leadership/position.ts';
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
+import { decidePromise } from '../../core/leadership/voter.ts';
 import type { Election } from './election.ts';
 import { decodePromise } from './election.ts';
 import type { Leadership } from './leadership.ts';
@@ -143,7 +144,7 @@ export class Switchover {
     this.#isStopping = true;
     let position: Position | null;
     try {
-      await node.changeVoter((voter) => ({ ...voter, promisedTerm: term }));
+      await this.#promiseAway(term, target, leadership);
       position = await this.#hooks.stopForHandOver();
     } finally {
       this.#isStopping = false;
@@ -180,6 +181,16 @@ export class Switchover {
       throw error;
     }
     return this.#result(target, heldAtMs);
+  }
+
+  /** A promise to somebody else may have come between, and stopped PostgreSQL: then that election goes on. */
+  async #promiseAway(term: number, target: string, leadership: Leadership): Promise<void> {
+    await this.#node.changeVoter((voter) => {
+      const decision = decidePromise(voter, { term, candidate: target });
+      if (decision.kind === 'grant') return decision.next;
+      leadership.release();
+      throw new SwitchoverError('TAKE_OVER_FAILED', `Cannot switch over to "${target}": ${decision.reason.message}`);
+    });
   }
 
   #result(target: string, heldAtMs: number): SwitchoverResult {

@@ -7,6 +7,7 @@ import {
   historyFileName,
   parseHistory,
   readLineage,
+  readNewestLineage,
   removeReservedTimelines,
   RESERVED_TIMELINES_MAX,
   reserveTimelines,
@@ -60,6 +61,16 @@ describe('a lineage', () => {
     await reserveTimelines(data, 5, 8);
     assert.equal(await readLineage(data, 6), null);
     assert.equal(await readLineage(data, 9), null);
+  });
+});
+
+describe('the newest lineage', () => {
+  test('is that of the highest timeline with a real history above the known one: a promotion that was not written down', async () => {
+    const { data } = aDataDirectory({ '00000003.history': REAL_HISTORY, '00000005.history': REAL_HISTORY });
+    await reserveTimelines(data, 5, 9);
+    assert.deepEqual(await readNewestLineage(data, 1), { timeline: 5, history: parseHistory(REAL_HISTORY) });
+    assert.equal(await readNewestLineage(data, 5), null);
+    assert.equal(await readNewestLineage(data, 9), null);
   });
 });
 

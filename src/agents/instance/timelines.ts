@@ -39,6 +39,17 @@ export async function readLineage(dataDirectory: string, timeline: number): Prom
   return history.length === 0 ? null : { timeline, history };
 }
 
+/** Of the highest timeline above `above` that has a real history file; null: there is none. */
+export async function readNewestLineage(dataDirectory: string, above: number): Promise<Lineage | null> {
+  const names = await readdir(join(dataDirectory, 'pg_wal'));
+  const timelines = names.map((name) => Number.parseInt(HISTORY_FILE.exec(name)?.[1] ?? '0', 16));
+  for (const timeline of timelines.filter((one) => one > above).sort((a, b) => b - a)) {
+    const lineage = await readLineage(dataDirectory, timeline);
+    if (lineage !== null) return lineage;
+  }
+  return null;
+}
+
 /** Makes placeholders for all ids above `from` and below `wanted` that have no history file. */
 export async function reserveTimelines(dataDirectory: string, from: number, wanted: number): Promise<void> {
   if (wanted - from > RESERVED_TIMELINES_MAX)
