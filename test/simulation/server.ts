@@ -37,6 +37,8 @@ export class Server {
   /** Commits wait: the checkpointer has seen a setting that is not empty. */
   isArmed = false;
   loadedAtMs = 0;
+  /** As a standby: when the receiver last brought something. */
+  walArrivedAtMs = Number.NEGATIVE_INFINITY;
   readonly senders = new Set<Connection>();
   receiver: Connection | null = null;
   #waiters: Waiter[] = [];
@@ -134,6 +136,7 @@ export class Server {
 
   /** A standby's receiver brought these. */
   receive(entries: readonly Entry[]): void {
+    this.walArrivedAtMs = this.world.clock.nowMs;
     this.#unflushed.push(...entries);
     this.#flush();
   }
