@@ -7,6 +7,8 @@ export const LABEL = {
   workloadType: 'pgspan.io/workloadType',
   /** Set by the operator, for people and tools only: no route of ours depends on it. */
   role: 'pgspan.io/role',
+  /** On the operator's own RoleBindings: an admission policy looks at those with the value `operator`. */
+  access: 'pgspan.io/access',
   name: 'app.kubernetes.io/name',
   instance: 'app.kubernetes.io/instance',
   component: 'app.kubernetes.io/component',

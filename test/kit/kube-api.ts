@@ -34,6 +34,8 @@ export interface KubeAnswer {
   readonly status: number;
   /** Parsed JSON. */
   readonly body: unknown;
+  /** What kubectl would print as warnings; null: none. */
+  readonly warning: string | null;
 }
 
 const ANSWER_TIMEOUT_MS = 15_000;
@@ -84,7 +86,8 @@ async function askApi(
           answer += chunk;
         });
         incoming.once('error', reject).once('end', () => {
-          resolve({ status: incoming.statusCode ?? 0, body: JSON.parse(answer) });
+          const warning = incoming.headers.warning ?? null;
+          resolve({ status: incoming.statusCode ?? 0, body: JSON.parse(answer), warning });
         });
       },
     );

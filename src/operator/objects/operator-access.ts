@@ -34,7 +34,12 @@ export function renderOperatorAccess(group: GroupIdentity, operator: OperatorCon
     metadata: {
       name: `${group.name}-operator`,
       namespace: group.namespace,
-      labels: { [LABEL.group]: group.name, [LABEL.partOf]: 'pgspan', [LABEL.managedBy]: 'pgspan' },
+      labels: {
+        [LABEL.group]: group.name,
+        [LABEL.access]: 'operator',
+        [LABEL.partOf]: 'pgspan',
+        [LABEL.managedBy]: 'pgspan',
+      },
       ownerReferences: [
         {
           apiVersion: API_VERSION,

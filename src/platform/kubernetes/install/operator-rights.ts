@@ -7,15 +7,17 @@
  *   in its own namespace           its Lease
  *
  * Whoever can make pods in a namespace can read the Secrets there, so the right to make pods is given as sparsely as the
- * right to read Secrets. It comes with the first group: the operator binds itself to `pgspan-namespace`, and an admission
- * policy refuses that wherever there is no group. With `watchNamespaces` it is bound there beforehand, and cannot bind itself.
+ * right to read Secrets. It comes with the first group: the operator binds itself to `pgspan-namespace`, and admission
+ * policies refuse that wherever there is no group. With `watchNamespaces` it is bound there beforehand, and cannot bind itself.
  */
+import { LABEL } from '../../../api/labels.ts';
 import { OPERATOR_NAME } from '../../../api/operator-config.ts';
 import { API_GROUP, PLURAL, VERSION } from './crd.ts';
 import { INSTALL_LABELS, type InstallOptions, type Manifest } from './manifest.ts';
 
 const RBAC = 'rbac.authorization.k8s.io';
 export const NAMESPACE_ROLE = 'pgspan-namespace';
+const BINDINGS_POLICY = 'pgspan-operator-bindings';
 const ACCESS_POLICY = 'pgspan-operator-access';
 
 interface Rule {
@@ -91,7 +93,7 @@ export function operatorRights(options: InstallOptions): Manifest[] {
     ownRole,
     binding(OPERATOR_NAME, 'Role', OPERATOR_NAME, namespace, namespace),
     ...(isEverywhere
-      ? [clusterBinding(namespace), ...accessPolicy(namespace)]
+      ? [clusterBinding(namespace), ...accessPolicies(namespace)]
       : watchNamespaces.flatMap((watched) => watchedBindings(watched, namespace))),
   ];
 }
@@ -167,50 +169,71 @@ function clusterBinding(namespace: string): Manifest {
 }
 
 /**
- * The operator's RoleBindings, wherever it may make them: only beside a PostgresGroup (the parameter that must be found), only
- * itself to its role, or an account of that namespace to a Role of that namespace.
+ * Two policies for RoleBindings. Of those that the operator makes, one demands their shape: an account of the namespace to a Role
+ * of the namespace, or itself to its ClusterRole, with a label. The other demands of what has that label, whoever makes it, that
+ * there is a PostgresGroup in the namespace: the parameter that must be found.
+ *
+ * Two, because parameters are looked for before any match condition: one policy would refuse everybody's RoleBindings in
+ * namespaces without a group. Selectors are asked first.
  */
-function accessPolicy(namespace: string): Manifest[] {
-  const policy: Manifest = {
-    apiVersion: 'admissionregistration.k8s.io/v1',
-    kind: 'ValidatingAdmissionPolicy',
-    metadata: { name: ACCESS_POLICY, labels: INSTALL_LABELS },
-    spec: {
-      failurePolicy: 'Fail',
-      paramKind: { apiVersion: `${API_GROUP}/${VERSION}`, kind: 'PostgresGroup' },
-      matchConstraints: {
-        resourceRules: [
-          { apiGroups: [RBAC], apiVersions: ['*'], operations: ['CREATE', 'UPDATE'], resources: ['rolebindings'] },
-        ],
-      },
-      matchConditions: [
-        {
-          name: 'by-the-operator',
-          expression: `request.userInfo.username == 'system:serviceaccount:${namespace}:${OPERATOR_NAME}'`,
-        },
-      ],
+function accessPolicies(namespace: string): Manifest[] {
+  const user = `system:serviceaccount:${namespace}:${OPERATOR_NAME}`;
+  return [
+    ...admissionPolicy(BINDINGS_POLICY, {
+      matchConstraints: { resourceRules: [ROLE_BINDINGS] },
+      matchConditions: [{ name: 'by-the-operator', expression: `request.userInfo.username == '${user}'` }],
       validations: [
         {
-          expression: `object.roleRef.kind == 'Role' || object.roleRef.name == '${NAMESPACE_ROLE}'`,
-          message: `the operator may bind to Roles and to the ClusterRole ${NAMESPACE_ROLE} only`,
+          expression: `object.roleRef.kind == 'Role' || (object.roleRef.name == '${NAMESPACE_ROLE}' && object.metadata.?labels['${LABEL.access}'].orValue('') == 'operator')`,
+          message: `the operator may bind to Roles, and with the label ${LABEL.access}: operator to the ClusterRole ${NAMESPACE_ROLE}`,
         },
         {
           expression: `has(object.subjects) && object.subjects.all(subject, subject.kind == 'ServiceAccount' && (object.roleRef.kind == 'Role' ? subject.namespace == object.metadata.namespace : subject.namespace == '${namespace}' && subject.name == '${OPERATOR_NAME}'))`,
           message: `the operator may bind accounts of this namespace to its Roles, and nobody but itself to the ClusterRole ${NAMESPACE_ROLE}`,
         },
       ],
-    },
-  };
-  const binding: Manifest = {
-    apiVersion: 'admissionregistration.k8s.io/v1',
-    kind: 'ValidatingAdmissionPolicyBinding',
-    metadata: { name: ACCESS_POLICY, labels: INSTALL_LABELS },
-    spec: {
-      policyName: ACCESS_POLICY,
-      validationActions: ['Deny'],
+    }),
+    ...admissionPolicy(
+      ACCESS_POLICY,
+      {
+        paramKind: { apiVersion: `${API_GROUP}/${VERSION}`, kind: 'PostgresGroup' },
+        matchConstraints: {
+          resourceRules: [ROLE_BINDINGS],
+          objectSelector: { matchLabels: { [LABEL.access]: 'operator' } },
+        },
+        validations: [
+          {
+            expression: 'params.metadata.namespace == object.metadata.namespace',
+            message: 'the operator has rights only in namespaces with a PostgresGroup',
+          },
+        ],
+      },
       // Without a namespace here, that of the RoleBinding is meant.
-      paramRef: { selector: {}, parameterNotFoundAction: 'Deny' },
+      { paramRef: { selector: {}, parameterNotFoundAction: 'Deny' } },
+    ),
+  ];
+}
+
+const ROLE_BINDINGS = {
+  apiGroups: [RBAC],
+  apiVersions: ['*'],
+  operations: ['CREATE', 'UPDATE'],
+  resources: ['rolebindings'],
+} as const;
+
+function admissionPolicy(name: string, spec: object, binding: object = {}): Manifest[] {
+  return [
+    {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'ValidatingAdmissionPolicy',
+      metadata: { name, labels: INSTALL_LABELS },
+      spec: { failurePolicy: 'Fail', ...spec },
     },
-  };
-  return [policy, binding];
+    {
+      apiVersion: 'admissionregistration.k8s.io/v1',
+      kind: 'ValidatingAdmissionPolicyBinding',
+      metadata: { name, labels: INSTALL_LABELS },
+      spec: { policyName: name, validationActions: ['Deny'], ...binding },
+    },
+  ];
 }
