@@ -5,12 +5,15 @@
 import { AppliedObjects } from './applied-objects.ts';
 import { GroupAgents } from './group-agents.ts';
 import type { SecretMemory } from './group-secrets.ts';
+import type { SourceMemory } from './read-sources.ts';
 
 export class GroupSession {
   readonly uid: string;
   readonly agents: GroupAgents;
   readonly applied = new AppliedObjects();
   readonly secrets: SecretMemory = new Map();
+  /** ConfigMaps and Secrets that the manifest names. */
+  readonly sources: SourceMemory = new Map();
   /** Texts of the stored configurations, by ConfigMap. */
   readonly configs = new Map<string, string>();
   /** Told to give up their vote since the last look. */
@@ -40,5 +43,6 @@ export class GroupSession {
   close(): void {
     this.agents.close();
     this.secrets.clear();
+    this.sources.clear();
   }
 }

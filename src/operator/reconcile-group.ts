@@ -2,7 +2,7 @@
  * One look at one group, and what follows from it: observe, decide, apply. Level-triggered: nothing depends on what was seen
  * before, so an operator that is killed at any point goes on at its next start.
  *
- *   manifest accepted? --> rights --> plan --> secrets --> objects --> agents --> rolling change (one step) --> status
+ *   manifest accepted? --> rights --> what it names --> plan --> secrets --> objects --> agents --> rolling change (one step) --> status
  */
 import { LABEL } from '../api/labels.ts';
 import type { PostgresGroup } from '../api/postgres-group.ts';
@@ -28,7 +28,9 @@ import { type GroupFacts, renderInput } from './objects/render-input.ts';
 import { certificateFingerprint, type GroupSight, observeGroup } from './observe-group.ts';
 import type { OperatorContext } from './operator-context.ts';
 import { rollingSnapshot } from './rolling-snapshot.ts';
+import { readSources, SOURCES_FRESH_MS } from './read-sources.ts';
 import { configMapTexts } from './stored-object.ts';
+import { type TakenSources, takeSources } from './take-sources.ts';
 import { writeRefusal, writeStatus } from './write-status.ts';
 import { labelRoles } from './label-roles.ts';
 
@@ -52,9 +54,14 @@ export async function reconcileGroup(
     await writeRefusal(context, object, verdict);
     return null;
   }
-  const { group } = verdict;
   const access = renderOperatorAccess(identity, context.config);
   if (access !== null) await session.applied.apply(context.client, objectKey(access), access, null);
+  const sources = takeSources(verdict.group, await readSources(context.client, verdict.group, session.sources));
+  if (sources.kind === 'refused') {
+    await writeRefusal(context, object, sources);
+    return SOURCES_FRESH_MS;
+  }
+  const { group } = sources;
 
   const sight = observeGroup(context, session, identity);
   noticeNewPods(session, sight);
@@ -69,7 +76,7 @@ export async function reconcileGroup(
     memory: session.secrets,
     now: new Date(),
   });
-  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets });
+  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets, sources });
   const changed = await applyObjects(context, session, desired);
   const deleted = await deleteStale(context, session, desired, identity);
   rememberConfigs(session, desired);
@@ -151,12 +158,14 @@ async function renderAll(
     group,
     sight,
     secrets,
+    sources,
   }: {
     readonly plan: GlobalPlan;
     readonly groupPlan: GroupPlan;
     readonly group: PostgresGroup;
     readonly sight: GroupSight;
     readonly secrets: GroupSecrets;
+    readonly sources: Extract<TakenSources, { kind: 'accepted' }>;
   },
 ): Promise<DesiredObject[]> {
   await readConfigs(context, session, groupPlan);
@@ -168,9 +177,9 @@ async function renderAll(
     certificates: secrets.certificates,
     replicationCertificates: secrets.replicationCertificates,
     trustBundle: secrets.trustBundle,
-    app: secrets.app,
+    app: sources.app ?? secrets.app,
     superuserPassword: secrets.superuserPassword,
-    rolePasswords: {},
+    rolePasswords: sources.rolePasswords,
     storedConfigs: Object.fromEntries(session.configs),
     storedVolumes: sight.storedVolumes,
     retiring: groupPlan.nodes
@@ -282,5 +291,6 @@ function nextLookMs({
   if (decision.kind === 'wait' || !isHealthy) return BUSY_LOOK_MS;
   const untilRefreshMs = session.refreshAtMs - performance.now();
   const untilRenewalMs = secrets.checkAtMs - Date.now();
-  return Math.max(BUSY_LOOK_MS, Math.min(untilRefreshMs, untilRenewalMs));
+  const untilSourcesMs = session.sources.size === 0 ? Number.POSITIVE_INFINITY : SOURCES_FRESH_MS;
+  return Math.max(BUSY_LOOK_MS, Math.min(untilRefreshMs, untilRenewalMs, untilSourcesMs));
 }
