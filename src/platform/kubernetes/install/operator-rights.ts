@@ -29,17 +29,17 @@ interface Rule {
 
 const READ = ['get', 'list', 'watch'] as const;
 /** Server-side apply is `patch`, and `create` where there is nothing yet. */
-const MANAGE = ['get', 'list', 'watch', 'create', 'patch', 'update', 'delete'] as const;
+const MANAGE = ['get', 'list', 'create', 'patch', 'delete'] as const;
 
 /** Wherever groups are looked for. Nothing here shows a Secret or makes a pod. */
 export const WATCH_RULES: readonly Rule[] = [
-  { apiGroups: [API_GROUP], resources: [PLURAL], verbs: [...READ, 'patch', 'update'] },
-  { apiGroups: [API_GROUP], resources: [`${PLURAL}/status`], verbs: ['get', 'patch', 'update'] },
+  { apiGroups: [API_GROUP], resources: [PLURAL], verbs: READ },
+  { apiGroups: [API_GROUP], resources: [`${PLURAL}/status`], verbs: ['patch'] },
   // Owner of objects with blockOwnerDeletion.
   { apiGroups: [API_GROUP], resources: [`${PLURAL}/finalizers`], verbs: ['update'] },
   { apiGroups: ['apps'], resources: ['statefulsets', 'deployments'], verbs: READ },
   { apiGroups: [''], resources: ['pods', 'services', 'persistentvolumeclaims'], verbs: READ },
-  { apiGroups: ['events.k8s.io', ''], resources: ['events'], verbs: ['create', 'patch'] },
+  { apiGroups: ['events.k8s.io'], resources: ['events'], verbs: ['create'] },
 ];
 
 /** Where a group is. */
@@ -47,15 +47,15 @@ export const NAMESPACE_RULES: readonly Rule[] = [
   { apiGroups: ['apps'], resources: ['statefulsets', 'deployments'], verbs: MANAGE },
   { apiGroups: [''], resources: ['services', 'configmaps', 'serviceaccounts'], verbs: MANAGE },
   // By name only: neither list nor watch.
-  { apiGroups: [''], resources: ['secrets'], verbs: ['get', 'create', 'patch', 'update', 'delete'] },
-  // Made by the StatefulSets; relabelled, and deleted for a rolling change.
-  { apiGroups: [''], resources: ['pods'], verbs: [...READ, 'patch', 'delete'] },
-  // Grown, and deleted where the group does not retain them.
-  { apiGroups: [''], resources: ['persistentvolumeclaims'], verbs: [...READ, 'patch', 'update', 'delete'] },
+  { apiGroups: [''], resources: ['secrets'], verbs: ['get', 'create', 'patch', 'delete'] },
+  // Made by the StatefulSets; labelled with their role, and deleted for a rolling change.
+  { apiGroups: [''], resources: ['pods'], verbs: ['patch', 'delete'] },
+  // Made by the StatefulSets, and deleted by them where the group does not retain them; grown by the operator.
+  { apiGroups: [''], resources: ['persistentvolumeclaims'], verbs: ['patch'] },
   { apiGroups: ['policy'], resources: ['poddisruptionbudgets'], verbs: MANAGE },
   { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: MANAGE },
   // Also what the agents get: nobody may hand on a right that it has not.
-  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: MANAGE },
+  { apiGroups: ['coordination.k8s.io'], resources: ['leases'], verbs: [...MANAGE, 'watch', 'update'] },
   { apiGroups: [RBAC], resources: ['roles', 'rolebindings'], verbs: MANAGE },
 ];
 
@@ -71,9 +71,8 @@ const OWN_NAMESPACE_RULES: readonly Rule[] = [
     apiGroups: ['coordination.k8s.io'],
     resources: ['leases'],
     resourceNames: [OPERATOR_NAME],
-    verbs: ['get', 'watch', 'update', 'patch'],
+    verbs: ['get', 'update'],
   },
-  { apiGroups: ['events.k8s.io', ''], resources: ['events'], verbs: ['create', 'patch'] },
 ];
 
 export function operatorRights(options: InstallOptions): Manifest[] {
