@@ -116,6 +116,13 @@ export const instanceConfigSchema = z.strictObject({
     minCopies: z.int().min(1).max(32),
     /** Largest number of voting members in one site if the loss of a site must be survived, else 0. */
     siteMembersMax: z.int().min(0).max(32),
+    /** `group`: M is in the leader's group, and the lease rule holds. */
+    scope: z.enum(['global', 'group']).default('global'),
+    /** With `scope: group`: bytes of WAL that the next leader of another group may lack. */
+    maximumLagBytes: z
+      .int()
+      .min(0)
+      .default(16 * 1024 * 1024),
   }),
   postgresql: z.strictObject({
     /** Settings of the plan, in PostgreSQL's own spelling, without quotes. The agent adds only what changes with the leader. */

@@ -17,6 +17,11 @@ export const failoverTimelineSchema = z.object({
   promotedMs: z.number(),
   /** Clients were let in; null: not yet. */
   publishedMs: z.number().nullable(),
+  /**
+   * Led without the votes of the members (`scope: group`, the lease rule): what may be gone. `lagBytes`: WAL of which the former
+   * leader had told and which the new one did not hold; `heardAt`: ISO 8601, what it acknowledged after that nobody has heard of.
+   */
+  loss: z.object({ lagBytes: z.number(), heardAt: z.string() }).nullable().default(null),
 });
 export type FailoverTimeline = z.infer<typeof failoverTimelineSchema>;
 

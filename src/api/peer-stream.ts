@@ -181,6 +181,8 @@ export const askAnswerSchema = z.strictObject({
   promisedTerm: z.int().min(0),
   seenTerm: z.int().min(0),
   vetoes: z.boolean(),
+  /** The newest position of that leader that it has heard of; null: none in this term. */
+  leaderLsn: lsnSchema.nullable().default(null),
 });
 export type AskAnswerMessage = z.infer<typeof askAnswerSchema>;
 

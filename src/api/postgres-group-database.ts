@@ -172,6 +172,6 @@ export const replicationSchema = z.strictObject({
   maximumLag: byteQuantitySchema
     .optional()
     .describe(
-      'With `scope: group`: how far a node of another group may be behind and still take over by itself. The same in all groups.',
+      'With `scope: group`: how far a node of another group may be behind and still take over by itself. Default 16Mi. The same in all groups.',
     ),
 });

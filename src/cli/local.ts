@@ -110,7 +110,7 @@ async function runUp(flags: UpFlags): Promise<void> {
   await waitForSite({
     site,
     except: faulty.map(({ name }) => name),
-    voters: plan.replication.voters,
+    replication: plan.replication,
     timeoutMs,
     onChange: (name, text) => say(`${name.padEnd(14)} ${text}`),
   });

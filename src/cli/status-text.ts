@@ -71,6 +71,7 @@ function notes(status: ClusterStatus, { style }: StatusTextOptions): string[] {
       : list('Last change of leader', [
           `${lastFailover.formerLeader} to ${lastFailover.leader} in term ${lastFailover.term}: ${lastFailover.reason}, at ${lastFailover.suspectedAt}`,
           failoverSteps(lastFailover),
+          ...possibleLoss(lastFailover),
         ])),
     ...list('Survives', status.survives),
     ...list('Does not survive', status.doesNotSurvive),
@@ -87,6 +88,13 @@ export function failoverSteps(failover: NonNullable<ClusterStatus['lastFailover'
   ];
   const known = steps.filter(([, ms]) => ms !== null).map(([name, ms]) => `${name} +${ms} ms`);
   return ['suspected', ...known].join(', ');
+}
+
+/** What a change of leader without the members' votes may have cost (`scope: group`). */
+function possibleLoss({ loss, formerLeader }: NonNullable<ClusterStatus['lastFailover']>): string[] {
+  if (loss === null) return [];
+  const told = loss.lagBytes === 0 ? '' : `${bytesText(loss.lagBytes)} of WAL that it had told of, and `;
+  return [`acknowledged writes may be gone: ${told}what ${formerLeader} acknowledged after ${loss.heardAt}`];
 }
 
 export function bytesText(bytes: number): string {

@@ -61,8 +61,8 @@ export type RenewResult =
 
 /**
  * At most one lease, beside the record. Until it has run out, swapUnlessLeased fails; after a swap, a renewal that expects
- * the record before it fails. A plain compareAndSwap ignores the lease: it is for the leader itself, and for a successor
- * to whom the leader has promised.
+ * the record before it fails. A plain compareAndSwap ignores the lease: it is for the leader itself, for a successor to whom
+ * the leader has promised, and for one whom the members have elected: without them the leader acknowledges nothing.
  */
 export interface LeaseStore {
   /** Takes or prolongs the lease if the record is at `expected`. Only the leader that this record names may call it. */

@@ -27,6 +27,7 @@ import { createBuiltInCa, loadBuiltInCa } from '../../src/platform/certificates/
 import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { stopSite } from '../../src/platform/local/down.ts';
 import {
+  cutTarget,
   fillDiskOf,
   freezeTarget,
   healTarget,
@@ -58,9 +59,10 @@ import { agentProgram } from '../../src/platform/program.ts';
 
 export const NODES = ['leo-1', 'ait-1', 'pit-1'] as const;
 
-const MANIFEST = ['leo', 'ait', 'pit']
-  .map(
-    (group) => `
+const manifestOf = (spec: readonly string[]): string =>
+  ['leo', 'ait', 'pit']
+    .map(
+      (group) => `
 apiVersion: pgspan.io/v1alpha1
 kind: PostgresGroup
 metadata: { name: ${group} }
@@ -70,9 +72,9 @@ spec:
   globalCluster: { name: agents, primaryGroup: leo }
   connectivity: { dns: { domain: db.example.com } }
   proxySettings: { instances: 0 }
-`,
-  )
-  .join('---');
+${spec.map((line) => `  ${line}\n`).join('')}`,
+    )
+    .join('---');
 
 /** The machine may be busy with other tests. */
 const WHOLE_LIMIT_MS = 120_000;
@@ -82,11 +84,16 @@ export class AgentSite {
   readonly folder: string;
   readonly #base: string;
   readonly #addresses: string;
+  readonly #manifest: string;
   readonly #clients = new Set<pg.Client>();
 
-  /** @param addresses such as `127.66`: where loopback addresses are taken from */
-  constructor(addresses: string) {
+  /**
+   * @param addresses such as `127.66`: where loopback addresses are taken from
+   * @param spec more lines for the spec of every group, such as `replication: { scope: group }`
+   */
+  constructor(addresses: string, ...spec: string[]) {
     this.#addresses = addresses;
+    this.#manifest = manifestOf(spec);
     this.#base = mkdtempSync('/tmp/pgspan-agents-');
     chmodSync(this.#base, 0o711);
     this.folder = join(this.#base, 'state');
@@ -101,7 +108,7 @@ export class AgentSite {
     let groups = null;
     if (!existsSync(join(this.folder, 'site.json'))) {
       const manifest = join(this.#base, 'site.yaml');
-      writeFileSync(manifest, MANIFEST);
+      writeFileSync(manifest, this.#manifest);
       groups = await loadManifests(manifest);
     }
     const postgres = findPostgres();
@@ -254,6 +261,9 @@ export class AgentSite {
   }
   async thaw(target: string): Promise<void> {
     await thawTarget(this.site, parseTarget(this.site.state, target));
+  }
+  cut(target: string): void {
+    cutTarget(this.site, parseTarget(this.site.state, target));
   }
   fillDisk(node: string): void {
     fillDiskOf(this.site, parseTarget(this.site.state, node));

@@ -17,6 +17,7 @@ import { readFileIfPresent, writeFileAtomically } from '../../base/durable-file.
 import { formatLsnOrNull } from '../../base/lsn.ts';
 import { delay } from '../../base/wait-until.ts';
 import type { Position } from '../../core/leadership/position.ts';
+import { FENCE_STOP_MS } from '../../core/leadership/lease.ts';
 import { configurationOf, isMember, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { Reason } from '../../core/leadership/voter.ts';
 import { decideNodeStep, type NodeSnapshot, type NodeStep } from '../../core/leadership/step.ts';
@@ -25,6 +26,7 @@ import { DataDirectory } from './data-directory.ts';
 import { DiskSpace } from './disk-space.ts';
 import { Election } from './election.ts';
 import { Leadership } from './leadership.ts';
+import { LeaseKeeper } from './lease-keeper.ts';
 import type { NodeContext } from './node-context.ts';
 import { knownLeader, nodeState } from './node-state.ts';
 import { PeerLink, type PeerView } from './peer-links.ts';
@@ -74,10 +76,14 @@ export class InstanceAgent {
   readonly data: DataDirectory;
   readonly promotion: Promotion;
   readonly disk: DiskSpace;
+  readonly lease: LeaseKeeper;
   readonly #server: PeerServer;
   readonly #slots: SlotKeeper;
   readonly #standby: Standby;
   #leadership: Leadership | null = null;
+  /** Awaited before PostgreSQL may become a primary. */
+  beforeOpening: () => Promise<void> = async () => {};
+  #isOpening = false;
   #isRunning = false;
   #isWoken = false;
   #isStopping = false;
@@ -112,6 +118,10 @@ export class InstanceAgent {
     this.data = new DataDirectory(node);
     this.disk = new DiskSpace(node.config.paths.stateDirectory);
     this.#standby = new Standby(node, this.observer, this.#slots);
+    this.lease = new LeaseKeeper(node, {
+      isWanted: () => this.mayWrite() && this.#leadership?.isHung() !== true,
+      onLapse: (reason) => this.#fence(reason),
+    });
     this.election = new Election(node, this.observer, {
       isServingLeader: () => this.#isServingLeader(),
       isLeading: () => this.#leadership?.isActive === true || this.switchover.isRunning,
@@ -229,7 +239,7 @@ export class InstanceAgent {
   async shutdown(mode: 'stop' | 'release'): Promise<void> {
     const { node } = this;
     this.#isEnding = true;
-    if (mode === 'stop' && this.#leadership?.phase === 'published' && this.#otherMembersHeard() > 0)
+    if (mode === 'stop' && this.#leadership?.phase === 'published' && this.#hasSuccessor())
       await Promise.race([
         this.switchover
           .run(null)
@@ -238,6 +248,7 @@ export class InstanceAgent {
       ]);
     this.#isStopping = true;
     this.#leadership?.stop();
+    this.lease.stop();
     this.election.stop();
     if (this.#timer !== null) clearTimeout(this.#timer);
     if (this.#stateTimer !== null) clearInterval(this.#stateTimer);
@@ -279,9 +290,11 @@ export class InstanceAgent {
       this.#publishLag();
       if (this.#isUnguarded()) await this.#fence('PostgreSQL is a primary, and this node does not come to lead');
       await this.#standby.endRewind();
+      await this.#renewLease();
       const step = decideNodeStep(await this.#snapshot());
       this.#show(step);
       await this.#apply(step);
+      this.lease.keep();
       this.#failures = 0;
       this.election.check();
       this.#sleepUntil(this.#nextLookMs(step));
@@ -340,6 +353,16 @@ export class InstanceAgent {
     }
   }
 
+  /** A leader that has not renewed its lease does so before anything else; not for a server that does not start. */
+  async #renewLease(): Promise<void> {
+    const { node, lease } = this;
+    const record = node.acceptedRecord;
+    if (!lease.isNeeded || lease.isFresh || record === null || !node.isLeaderByRecord) return;
+    if (!this.data.hasData || node.voter.promisedTerm > record.term || !this.isVotingMember()) return;
+    if (performance.now() < this.#startNotBeforeMs || this.#leadership?.phase === 'handing-over') return;
+    await lease.renew();
+  }
+
   async #snapshot(): Promise<NodeSnapshot> {
     const { node } = this;
     if (node.postmaster.pid === null || this.data.problem !== null) await this.data.look();
@@ -361,6 +384,7 @@ export class InstanceAgent {
       path: node.path.target === null ? null : { node: node.path.target.node, term: node.path.target.term },
       handOverMs: this.#otherMembersHeard() > 0 ? node.config.timing.detectionMs + HAND_OVER_EXTRA_MS : 0,
       isFenced: this.#fencedAtMs !== null,
+      lease: this.lease.isNeeded ? { isHeld: this.lease.isHeld, isFresh: this.lease.isFresh } : null,
       disk: this.disk.problem === null ? null : { problem: this.disk.problem, mayHandOver: this.#mayHandOverFull() },
     };
   }
@@ -402,6 +426,13 @@ export class InstanceAgent {
 
   #otherMembersHeard(): number {
     return this.#otherMembers().length;
+  }
+
+  /** Somebody whom a leader that ends could hand over to; where commits stay in a group, a node of another one too. */
+  #hasSuccessor(): boolean {
+    if (this.#otherMembersHeard() > 0) return true;
+    const views = [...this.node.links.values()].map((link) => link.view);
+    return this.lease.isNeeded && views.some(({ peer, isConnected }) => isConnected && peer.priority > 0);
   }
 
   #isServingLeader(): boolean {
@@ -457,7 +488,8 @@ export class InstanceAgent {
       case 'stop':
         if (step.reason.code === 'DiskFull') this.#handOverFull();
         node.path.close();
-        await node.postmaster.stop(step.mode, FAST_STOP_LIMIT_MS);
+        if (step.mode === 'fast') await node.postmaster.stop('fast', FAST_STOP_LIMIT_MS);
+        else await this.#stopNow();
         return this.wake();
       case 'promote':
         return await this.#promote(step.record.term);
@@ -497,8 +529,21 @@ export class InstanceAgent {
     });
     await this.#emptyAutoConf();
     node.files.serverStarts();
-    await node.postmaster.start(as);
+    if (as === 'primary') await this.#open(() => node.postmaster.start(as));
+    else await node.postmaster.start(as);
     this.wake();
+  }
+
+  /** Whatever makes a primary: the watchdog guards it from before its first moment. */
+  async #open(work: () => Promise<unknown>): Promise<void> {
+    this.#isOpening = true;
+    try {
+      await this.beforeOpening();
+      await work();
+      await this.observer.observe(1000);
+    } finally {
+      this.#isOpening = false;
+    }
   }
 
   /** ALTER SYSTEM would win over the plan; what it set before 17 (which can forbid it) ends with the server. */
@@ -521,7 +566,7 @@ export class InstanceAgent {
   async #promote(term: number): Promise<void> {
     this.#beginLeadership(false);
     try {
-      await this.promotion.promote(term);
+      await this.#open(() => this.promotion.promote(term));
     } catch (error) {
       this.#leadership?.handOver();
       throw error;
@@ -553,8 +598,14 @@ export class InstanceAgent {
     this.#leadership?.stop();
     this.#leadership = null;
     this.node.path.close();
-    await this.node.postmaster.stop('immediate');
+    await this.#stopNow();
     this.wake();
+  }
+
+  /** Where the lease rule holds there is a limit to it, after which another may lead: what has not ended by then is killed. */
+  async #stopNow(): Promise<void> {
+    if (this.lease.isNeeded) await this.node.postmaster.stop('immediate', FENCE_STOP_MS / 2);
+    else await this.node.postmaster.stop('immediate');
   }
 
   async #fenceForPromise(): Promise<void> {
@@ -591,7 +642,7 @@ export class InstanceAgent {
     if (wasUp) this.#startProblem = null;
     else void this.#explainStartFailure();
     if (!wasUp) {
-      const pauseMs = Math.min(FAILURE_PAUSE_MS * 2 ** (this.#startFailures - 1), FAILURE_PAUSE_MS_MAX);
+      const pauseMs = this.#startPauseMs();
       this.#startNotBeforeMs = performance.now() + pauseMs;
       this.node.log.error(
         { failures: this.#startFailures, retryMs: pauseMs },
@@ -605,6 +656,13 @@ export class InstanceAgent {
     }
     this.wake();
     this.node.changed();
+  }
+
+  /** Where the lease rule holds, the lease runs out between two tries of a server that fails again and again. */
+  #startPauseMs(): number {
+    const pauseMs = Math.min(FAILURE_PAUSE_MS * 2 ** (this.#startFailures - 1), FAILURE_PAUSE_MS_MAX);
+    const isLeader = this.lease.isNeeded && this.node.isLeaderByRecord;
+    return isLeader && this.#startFailures >= START_FAILURES_BLOCKED ? 2 * this.lease.durationMs : pauseMs;
   }
 
   async #explainStartFailure(): Promise<void> {
@@ -690,6 +748,7 @@ export class InstanceAgent {
   mayWrite(): boolean {
     const { state } = this.observer.view;
     const isPrimary = state.kind === 'primary' || (state.kind === 'starting' && state.as === 'primary');
+    if (this.#isOpening) return true;
     return this.node.postmaster.pid !== null && (isPrimary || this.#leadership?.isActive === true);
   }
 

@@ -56,7 +56,7 @@ function aConfig(
     peers: [{ node: 'leo-1', group: 'leo', postgres: endpoint, agent: endpoint, priority: 100, votes: true }],
     store: { kind: 'local', endpoint },
     timing: { detectionMs: 1000, fenceMs: 3000, memberTimeoutMs: 30_000 },
-    replication: { minCopies: 2, siteMembersMax: 0 },
+    replication: { minCopies: 2, siteMembersMax: 0, scope: 'global', maximumLagBytes: 0 },
     postgresql: { parameters, hba: ['hostssl all all all scram-sha-256'], ident: [] },
     bootstrap: { database: 'app', owner: 'app', ownerPasswordFile: 'p', superuserPasswordFile: null },
     roles: [],

@@ -3,15 +3,18 @@
  */
 import type { AskAnswerMessage, PromiseAnswerMessage } from '../../api/peer-stream.ts';
 import type { ClusterRecord } from '../../api/record.ts';
-import { formatLsn, type Lsn, parseLsn } from '../../base/lsn.ts';
+import { formatLsnOrNull, type Lsn } from '../../base/lsn.ts';
 import { delay } from '../../base/wait-until.ts';
 import { type AskAnswer, chooseTerm, decideCandidacy } from '../../core/leadership/candidacy.ts';
 import { decidePosition, type Position } from '../../core/leadership/position.ts';
 import { configurationOf, isMember, voteQuorum } from '../../core/leadership/quorum.ts';
+import { decideHandOverSwap } from '../../core/leadership/lease.ts';
 import { decideSuspicion, type Suspicion } from '../../core/leadership/suspicion.ts';
 import { decideForcedSwap, decideSwap, type PromiseAnswer, type SwapDecision } from '../../core/leadership/swap.ts';
-import { decidePromise } from '../../core/leadership/voter.ts';
+import { decidePromise, type Reason } from '../../core/leadership/voter.ts';
+import { decodeAsk, decodePromise, encodePosition } from './election-messages.ts';
 import type { NodeContext } from './node-context.ts';
+import { TakeOver } from './take-over.ts';
 import type { PostgresObserver } from './postgres-view.ts';
 
 /** Answers to a question come in a round trip; a leader that is frozen never answers and is not waited for. */
@@ -37,6 +40,8 @@ export interface ElectionTimes {
   readonly swappedAtMs: number;
   readonly formerLeader: string;
   readonly reason: string;
+  /** Led without the members' votes (the lease rule): what may be gone. `heardAtMs`: the former leader's last sign of life. */
+  readonly loss?: { readonly lagBytes: bigint; readonly heardAtMs: number };
 }
 
 export interface ElectionHooks {
@@ -64,6 +69,7 @@ export class Election {
   readonly #node: NodeContext;
   readonly #observer: PostgresObserver;
   readonly #hooks: ElectionHooks;
+  readonly #takeOver: TakeOver;
   #isRunning = false;
   /** Attempts of the present election that promised and did not win. */
   #failedStands = 0;
@@ -80,6 +86,11 @@ export class Election {
     this.#node = node;
     this.#observer = observer;
     this.#hooks = hooks;
+    this.#takeOver = new TakeOver(node, {
+      answerAsk: (leader) => this.answerAsk(leader),
+      promise: (request) => this.promise(request),
+      isStillSuspect: (record) => this.suspicion(record).isSuspect,
+    });
   }
 
   stop(): void {
@@ -94,8 +105,8 @@ export class Election {
     if (record === null || (record.leader === this.#node.config.node && !this.#hasPromisedAway(record))) return;
     const suspicion = this.suspicion(record);
     if (suspicion.isSuspect) {
-      if (!this.#isRunning && !record.paused && isMember(configurationOf(record), this.#node.self))
-        void this.#run(suspicion);
+      const mayStand = isMember(configurationOf(record), this.#node.self) || this.#takeOver.isPossible;
+      if (!this.#isRunning && !record.paused && mayStand) void this.#run(suspicion);
       return;
     }
     const { detectionMs } = this.#node.config.timing;
@@ -179,7 +190,14 @@ export class Election {
       promisedTerm: node.voter.promisedTerm,
       seenTerm: node.voter.seen.term,
       vetoes: !suspects && record?.leader === leader && (isSelf ? isServing : !this.suspicion(record).isSuspect),
+      leaderLsn: isSelf ? formatLsnOrNull(view.flushLsn) : this.#leaderLsn(record),
     };
+  }
+
+  /** What its last beat of this term told. */
+  #leaderLsn(record: ClusterRecord | null): string | null {
+    const beat = record === null ? null : this.#node.links.get(record.leader)?.view.beat;
+    return beat?.term === record?.term ? (beat?.flushLsn ?? null) : null;
   }
 
   /**
@@ -243,7 +261,7 @@ export class Election {
         const record = node.acceptedRecord;
         if (record === null || first === null || record.term !== first.term || record.leader !== first.leader) return;
         if (!this.suspicion(record).isSuspect) return;
-        const pauseMs = await this.#attempt(record, suspectedAtMs, suspicion.reason.message);
+        const pauseMs = await this.#attempt(record, suspectedAtMs, suspicion.reason);
         this.#errors = 0;
         if (pauseMs === null) return;
         // Each failed attempt asks for a higher promise, which disturbs those that recover: it becomes rarer.
@@ -261,8 +279,13 @@ export class Election {
   }
 
   /** One round: ask, and if this node is the best, promise and swap. Resolves with the pause before the next, or null: ended. */
-  async #attempt(record: ClusterRecord, suspectedAtMs: number, reason: string): Promise<number | null> {
+  async #attempt(
+    record: ClusterRecord,
+    suspectedAtMs: number,
+    { code, message: reason }: Reason,
+  ): Promise<number | null> {
     const node = this.#node;
+    if (!isMember(configurationOf(record), node.self)) return await this.#attemptTakeOver(record, suspectedAtMs, code);
     const answers = await this.#askAll(record);
     const decision = decideCandidacy({
       self: node.config.node,
@@ -278,6 +301,7 @@ export class Election {
     );
     if (decision.kind === 'refrain') {
       const isEarly = decision.reason.code === 'TooFewSuspect' && performance.now() - suspectedAtMs < EARLY_MS;
+      if (!isEarly && this.#takeOver.isPossible) return await this.#attemptTakeOver(record, suspectedAtMs, code);
       return isEarly ? EARLY_RETRY_MS : RETRY_MS + Math.random() * BACKOFF_RANDOM_MS;
     }
     if (decision.kind === 'defer') return DEFER_MS * decision.rank;
@@ -292,6 +316,25 @@ export class Election {
     if (outcome === 'ended') return null;
     this.#failedStands++;
     return RETRY_MS + Math.random() * BACKOFF_RANDOM_MS;
+  }
+
+  /** Without the votes of M, after the lease. */
+  async #attemptTakeOver(record: ClusterRecord, suspectedAtMs: number, code: string): Promise<number | null> {
+    const heardAtMs = this.#lastSignMs(record);
+    // A leader that says itself that it is gone goes on beating.
+    const goneSinceMs = code === 'LeaderSilent' ? heardAtMs : suspectedAtMs;
+    const outcome = await this.#takeOver.attempt(record, performance.now() - goneSinceMs);
+    if (outcome.kind === 'pause') return outcome.ms;
+    if (outcome.won !== null)
+      this.times = {
+        suspectedAtMs,
+        promisedAtMs: outcome.won.promisedAtMs,
+        swappedAtMs: performance.now(),
+        formerLeader: record.leader,
+        reason: `Lease over: ${code}`,
+        loss: { ...outcome.won.loss, heardAtMs },
+      };
+    return null;
   }
 
   /**
@@ -319,13 +362,41 @@ export class Election {
     const own = await this.promise({ term, candidate: node.config.node });
     if (!own.granted) return 'failed';
     const answers: PromiseAnswer[] = [...options.promises, decodePromise(own)];
+    const next = isMember(configurationOf(record), node.self)
+      ? await this.#elected(record, term, answers)
+      : this.#handedOver(record, answers);
+    if (next === null) return 'failed';
+    return await this.#swap(stored.storeVersion, next, options);
+  }
+
+  /** By the votes of M. */
+  async #elected(record: ClusterRecord, term: number, answers: PromiseAnswer[]): Promise<ClusterRecord | null> {
     let decision = await this.#collect(record, term, answers);
     if (decision?.kind === 'behind') decision = await this.#catchUp(record, term, answers, decision);
-    if (decision?.kind !== 'swap') return 'failed';
-    const { next } = decision;
+    return decision?.kind === 'swap' ? decision.next : null;
+  }
+
+  /** Outside of M, by the word of the leader that has ended. */
+  #handedOver(record: ClusterRecord, answers: readonly PromiseAnswer[]): ClusterRecord | null {
+    const node = this.#node;
+    const own = answers.find((answer) => answer.node === node.config.node);
+    if (own === undefined || node.config.replication.scope !== 'group') return null;
+    const leader = answers.find((answer) => answer.node === record.leader);
+    const decision = decideHandOverSwap(record, leader, own);
+    node.log.info({ decision: decision.kind, detail: decision.reason.message }, 'hand-over');
+    return decision.kind === 'swap' ? decision.next : null;
+  }
+
+  async #swap(
+    storeVersion: string,
+    next: ClusterRecord,
+    about: Pick<ElectionTimes, 'suspectedAtMs' | 'formerLeader' | 'reason'>,
+  ): Promise<'ended'> {
+    const node = this.#node;
+    const { term } = next;
     const promisedAtMs = performance.now();
     for (;;) {
-      const result = await node.store.compareAndSwap(stored.storeVersion, next, { timeoutMs: 1000 });
+      const result = await node.store.compareAndSwap(storeVersion, next, { timeoutMs: 1000 });
       if (result.kind === 'unknown') {
         node.log.warn({ error: result.error.message }, 'swap result unknown');
         if (node.voter.promisedTerm > term) return 'ended';
@@ -334,14 +405,10 @@ export class Election {
       }
       const now = result.stored.record;
       const isWon = result.kind === 'swapped' || (now?.term === term && now.leader === node.config.node);
-      if (isWon)
-        this.times = {
-          suspectedAtMs: options.suspectedAtMs,
-          promisedAtMs,
-          swappedAtMs: performance.now(),
-          formerLeader: options.formerLeader,
-          reason: options.reason,
-        };
+      if (isWon) {
+        const { suspectedAtMs, formerLeader, reason } = about;
+        this.times = { suspectedAtMs, promisedAtMs, swappedAtMs: performance.now(), formerLeader, reason };
+      }
       node.log.info({ term, won: isWon }, 'swap');
       await node.acceptRecord(result.stored, { isLinearizable: true });
       return 'ended';
@@ -374,7 +441,16 @@ export class Election {
     if (decision.kind === 'refuse' && safe?.kind !== 'swap') throw refuse(decision.reason.message);
     const next = decision.kind === 'swap' ? decision.next : safe?.kind === 'swap' ? safe.next : null;
     if (next === null) throw refuse('no record to swap to');
-    const result = await node.store.compareAndSwap(stored.storeVersion, next, { timeoutMs: 1000 });
+    const { leases } = node.store;
+    const limit = { timeoutMs: 1000 };
+    const result =
+      node.config.replication.scope === 'group' && leases !== undefined
+        ? await leases.swapUnlessLeased(stored.storeVersion, next, limit)
+        : await node.store.compareAndSwap(stored.storeVersion, next, limit);
+    if (result.kind === 'leased')
+      throw refuse(
+        `"${result.by.holder}" has renewed its lease in the last ${result.by.durationMs} ms: it may be alive`,
+      );
     if (result.kind === 'unknown')
       throw refuse(`the coordination service did not answer: ${result.error.message}; ask for the status`);
     await node.acceptRecord(result.stored, { isLinearizable: true });
@@ -477,25 +553,4 @@ export class Election {
     await Promise.all(others);
     return answers;
   }
-}
-
-function encodePosition(position: Position): { timeline: number; lsn: string } {
-  return { timeline: position.timeline, lsn: formatLsn(position.lsn) };
-}
-
-function decodePosition(position: { timeline: number; lsn: string } | null): Position | null {
-  return position === null ? null : { timeline: position.timeline, lsn: parseLsn(position.lsn) };
-}
-
-function decodeAsk(answer: AskAnswerMessage): AskAnswer {
-  return { ...answer, position: decodePosition(answer.position), replayBytes: BigInt(answer.replayBytes) };
-}
-
-export function decodePromise(answer: PromiseAnswerMessage): PromiseAnswer {
-  return {
-    node: answer.node,
-    incarnation: answer.incarnation,
-    term: answer.term,
-    position: decodePosition(answer.position),
-  };
 }

@@ -13,6 +13,7 @@ import { formatLsn, formatLsnOrNull, type Lsn, parseLsn } from '../../base/lsn.t
 import { delay } from '../../base/wait-until.ts';
 import { decideFence, decideReaffirm, type Hearing, quorumHeardAtMs } from '../../core/leadership/tenure.ts';
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
+import { PROBE_DETECTION_FACTOR } from '../../core/leadership/suspicion.ts';
 import { LocalSql } from './local-sql.ts';
 import { MembershipChanger } from './membership-changer.ts';
 import type { NodeContext } from './node-context.ts';
@@ -31,6 +32,8 @@ const REAFFIRM_AFTER_MS = 700;
  * wait for the checkpoint, and publishing waits for them.
  */
 const CHECKPOINT_UNPUBLISHED_MS = 1000;
+/** A bulk load lets a commit on a slow disk wait for several seconds: a lease is not given up for that. */
+const BUSY_FACTOR = 3;
 /** Nonces that may be unanswered; older ones are of no use to the fence. */
 const NONCES_MAX = 512;
 
@@ -105,6 +108,13 @@ export class Leadership {
 
   get probeLsn(): Lsn | null {
     return this.#probeLsn;
+  }
+
+  /** PostgreSQL, which waits for nobody (w = 1), has not committed for so long that it must be taken for hung. */
+  isHung(): boolean {
+    if (this.#node.acceptedRecord?.writeQuorum !== 1) return false;
+    const hungMs = this.#node.config.timing.detectionMs * PROBE_DETECTION_FACTOR * BUSY_FACTOR;
+    return performance.now() - this.#probedAtMs >= hungMs;
   }
 
   get members(): MembershipChanger {
@@ -213,7 +223,9 @@ export class Leadership {
     this.#reaffirmIfNeeded(record);
   }
 
+  /** Where the lease rule holds, the lease keeper does this instead: there members that hear do not hold off the fence. */
   #guard(record: ClusterRecord): void {
+    if (this.#node.config.replication.scope === 'group') return;
     const decision = decideFence(this.hearing(), configurationOf(record), this.#node.config.timing.fenceMs);
     if (decision.kind === 'hold' || this.#isFencing) return;
     if (decision.kind === 'fence') {

@@ -117,8 +117,11 @@ export async function runInstance(configPath: string): Promise<void> {
   const watchdog = new Watchdog(paths.runtimeDirectory);
   await watchdog.start({ dataDirectory: paths.dataDirectory, fenceMs: config.timing.fenceMs });
   await server.listen(config.listen.address, config.listen.agentPort);
+  agent.beforeOpening = () => watchdog.feed(true);
   await agent.start();
   const feeding = setInterval(() => {
+    // A leader that cannot renew its lease is as good as frozen: the watchdog is left to act, beside the agent's own fence.
+    if (agent.lease.isNeeded && agent.mayWrite() && !agent.lease.isFresh) return;
     watchdog.feed(agent.mayWrite()).catch((error: Error) => log.warn({ error: error.message }, 'watchdog not fed'));
   }, config.timing.fenceMs / FEEDS_PER_FENCE);
   log.info({ agentPort: config.listen.agentPort, incarnation: node.voter.incarnation }, 'agent runs');
@@ -136,7 +139,9 @@ export async function runInstance(configPath: string): Promise<void> {
       // Not fed any more, it would stop PostgreSQL in the middle of its clean shutdown.
       if (mode === 'stop') await watchdog.feed(false);
       await agent.shutdown(mode);
-      await (mode === 'release' ? watchdog.release(RESTART_GRACE_MS) : watchdog.stop());
+      // A lease leaves no time for a grace.
+      const graceMs = agent.lease.isNeeded ? 0 : RESTART_GRACE_MS;
+      await (mode === 'release' ? watchdog.release(graceMs) : watchdog.stop());
     },
   });
   let watching = watchFiles(filesOf(configPath, config), () => actions.reload());

@@ -195,7 +195,8 @@ export class MembershipChanger {
           isStreaming,
           flushLsn: standby?.flushLsn ?? null,
           lostForMs: nowMs - seenMs,
-          votes: peer.votes,
+          // With `scope: group` M is in the leader's group, so that no commit waits for another.
+          votes: peer.votes && (node.config.replication.scope === 'global' || peer.group === node.config.group),
         };
       });
     return { views, ownFlushLsn };

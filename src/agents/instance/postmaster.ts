@@ -132,7 +132,7 @@ export class Postmaster extends EventEmitter<{ exit: [] }> {
 
   /**
    * Stops and resolves when no process of the server is left. `fast` ships all WAL to connected standbys and may wait for
-   * them: after `limitMs` it becomes immediate.
+   * them: after `limitMs` it becomes immediate. `immediate`: what has not ended after `limitMs` is killed.
    */
   async stop(mode: 'fast' | 'immediate', limitMs: number = IMMEDIATE_STOP_LIMIT_MS): Promise<void> {
     const pid = this.#pid;
@@ -146,11 +146,12 @@ export class Postmaster extends EventEmitter<{ exit: [] }> {
       if (await endsWithin(exited, limitMs)) return;
       trySignal(pid, 'SIGQUIT');
     }
-    if (!(await endsWithin(exited, IMMEDIATE_STOP_LIMIT_MS))) {
+    if (!(await endsWithin(exited, mode === 'fast' ? IMMEDIATE_STOP_LIMIT_MS : limitMs))) {
       // Stopped by a debugger or in uninterruptible sleep: nothing softer can help.
       trySignal(pid, 'SIGKILL');
+      // Children outlive it then: a postmaster that ends by itself has waited for them.
+      await this.#killOrphans();
       await endsWithin(exited, IMMEDIATE_STOP_LIMIT_MS);
-      // Only then can children be left: a postmaster that ends by itself has waited for them.
       await this.#killOrphans();
     }
   }

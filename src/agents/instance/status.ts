@@ -16,6 +16,8 @@ export interface FailoverTimeline {
   readonly promotedMs: number;
   /** Everything up to the end of recovery was on the write quorum, and clients were let in; null: not yet. */
   readonly publishedMs: number | null;
+  /** What may be gone: api/node-status.ts. */
+  readonly loss: { readonly lagBytes: number; readonly heardAt: string } | null;
 }
 
 export async function instanceStatus(agent: InstanceAgent): Promise<Record<string, unknown>> {
@@ -27,6 +29,8 @@ export async function instanceStatus(agent: InstanceAgent): Promise<Record<strin
     generation: node.config.generation,
     systemIdentifier: node.systemIdentifier,
     record,
+    /** Where the lease rule holds: whether this node's lease runs. */
+    lease: agent.lease.isNeeded ? { isHeld: agent.lease.isHeld, durationMs: agent.lease.durationMs } : null,
     recordConfirmedAgeMs: Number.isFinite(node.recordConfirmedSentAtMs)
       ? Math.round(nowMs - node.recordConfirmedSentAtMs)
       : null,
@@ -68,12 +72,20 @@ export function failoverTimeline(agent: InstanceAgent): FailoverTimeline | null 
     term: failover.term,
     formerLeader: failover.formerLeader,
     reason: failover.reason,
-    suspectedAt: new Date(performance.timeOrigin + failover.suspectedAtMs).toISOString(),
+    suspectedAt: isoTime(failover.suspectedAtMs),
     promisedMs: since(failover.promisedAtMs),
     swappedMs: since(failover.swappedAtMs),
     promotedMs: since(failover.promotedAtMs),
     publishedMs: publishedAtMs === null ? null : since(publishedAtMs),
+    loss:
+      failover.loss === undefined
+        ? null
+        : { lagBytes: Number(failover.loss.lagBytes), heardAt: isoTime(failover.loss.heardAtMs) },
   };
+}
+
+function isoTime(atMs: number): string {
+  return new Date(performance.timeOrigin + atMs).toISOString();
 }
 
 /** Gauges are read at the scrape, so nothing is counted while nobody looks. */

@@ -5,6 +5,7 @@
  *   checkpoint - proxies hold - sessions end - promise - fast shutdown - target has the shutdown record - target swaps, promotes
  */
 import type { RequestMessage } from '../../api/peer-stream.ts';
+import type { ClusterRecord } from '../../api/record.ts';
 import { formatLsn } from '../../base/lsn.ts';
 import { delay, waitUntil } from '../../base/wait-until.ts';
 import { chooseTerm } from '../../core/leadership/candidacy.ts';
@@ -12,7 +13,7 @@ import { comparePositions, type Position } from '../../core/leadership/position.
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
 import { decidePromise } from '../../core/leadership/voter.ts';
 import type { Election } from './election.ts';
-import { decodePromise } from './election.ts';
+import { decodePromise } from './election-messages.ts';
 import type { Leadership } from './leadership.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PostgresObserver } from './postgres-view.ts';
@@ -99,14 +100,18 @@ export class Switchover {
     const node = this.#node;
     const record = node.acceptedRecord;
     if (record === null) throw new SwitchoverError('NO_TARGET', 'Cannot switch over: there is no record');
+    // Commits do not wait for other groups then, but a leader that has ended cleanly can hand over to whoever holds all of it.
+    const needsMember = node.config.replication.scope === 'global';
     const fitness = (name: string): string | null => {
       const view = node.links.get(name)?.view;
       const peer = node.config.peers.find((one) => one.node === name);
       if (peer === undefined) return 'there is no such node';
       if (name === node.config.node) return 'it leads already';
-      if (!record.members.some((member) => member.node === name)) return 'it is no voting member (yet)';
+      if (!peer.votes) return 'it never leads';
+      if (needsMember && !record.members.some((member) => member.node === name)) return 'it is no voting member (yet)';
       if (view?.isConnected !== true || view.state === null) return 'its agent is not reached';
-      if (!isMember(configurationOf(record), view.state)) return 'it has lost its data and is no member (yet)';
+      if (needsMember && !isMember(configurationOf(record), view.state))
+        return 'it has lost its data and is no member (yet)';
       if (view.state.activity !== 'following') return `it is ${view.state.activity}: ${view.state.reason.message}`;
       if ((view.state.lagBytes ?? 0) > TARGET_LAG_BYTES_MAX) return `it lags ${view.state.lagBytes} bytes behind`;
       return null;
@@ -116,11 +121,10 @@ export class Switchover {
       if (why !== null) throw new SwitchoverError('TARGET_UNFIT', `Cannot switch over to "${to}": ${why}`);
       return to;
     }
-    const fit = record.members.map((member) => member.node).filter((name) => fitness(name) === null);
-    const priority = (name: string): number => node.config.peers.find((peer) => peer.node === name)?.priority ?? 0;
-    const best = fit
-      .filter((name) => priority(name) > 0)
-      .sort((a, b) => priority(b) - priority(a) || (a < b ? -1 : 1))[0];
+    const best = node.config.peers
+      .filter((peer) => peer.priority > 0 && fitness(peer.node) === null)
+      .map(({ node: name, priority }) => ({ name, priority, isMember: isMemberName(record, name) }))
+      .sort((a, b) => b.isMember - a.isMember || b.priority - a.priority || (a.name < b.name ? -1 : 1))[0]?.name;
     if (best === undefined) throw new SwitchoverError('NO_TARGET', 'Cannot switch over: no other member can lead now');
     return best;
   }
@@ -256,4 +260,8 @@ export class Switchover {
       promises: [promise],
     });
   }
+}
+
+function isMemberName(record: ClusterRecord, name: string): number {
+  return record.members.some((member) => member.node === name) ? 1 : 0;
 }

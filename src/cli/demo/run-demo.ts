@@ -103,7 +103,7 @@ async function bringUp({ story, ...options }: DemoOptions): Promise<LocalAccess>
   const { site, plan } = await startSite({ ...options, groups: demoGroups(), disks: true });
   await waitForSite({
     site,
-    voters: plan.replication.voters,
+    replication: plan.replication,
     except: [],
     timeoutMs: READY_TIMEOUT_MS,
     onChange: (name, text) => {
@@ -176,7 +176,7 @@ async function bringBack(access: LocalAccess, node: string, before: ClusterStatu
   const { site } = await startSite({ ...options, groups: null, disks: true });
   await waitForSite({
     site,
-    voters: access.plan.replication.voters,
+    replication: access.plan.replication,
     except: [],
     timeoutMs: READY_TIMEOUT_MS,
     onChange: (name, text) => {

@@ -57,6 +57,11 @@ export interface NodeSnapshot {
   readonly disk?: { readonly problem: Reason; readonly mayHandOver: boolean } | null;
   /** It fenced itself and has had no confirmed record since: it must not lead again before. */
   readonly isFenced: boolean;
+  /**
+   * The lease rule holds (`scope: group`): only a leader whose lease runs may have a primary, and only one that was renewed just
+   * now may open it (the watchdog counts from then). Null or absent: it does not hold.
+   */
+  readonly lease?: { readonly isHeld: boolean; readonly isFresh: boolean } | null;
 }
 
 export type NodeStep =
@@ -172,6 +177,9 @@ function decideAsLeader(snapshot: NodeSnapshot, record: ClusterRecord): NodeStep
     if (isPrimary(postgres)) return stop('Fenced', 'Fenced: no write quorum and no confirmed record');
     return wait('Fenced', 'Fenced: waiting for the coordination service');
   }
+  const lacksLease = snapshot.lease?.isFresh === false;
+  if (snapshot.lease?.isHeld === false && isPrimary(postgres))
+    return stop('LeaseNotHeld', 'The lease does not run: another group may lead');
   switch (postgres.kind) {
     case 'primary':
       if (!isOfThisTimeline) return stop('WrongTimeline', `PostgreSQL writes a timeline other than ${record.timeline}`);
@@ -179,6 +187,7 @@ function decideAsLeader(snapshot: NodeSnapshot, record: ClusterRecord): NodeStep
         return stop(snapshot.disk.problem.code, snapshot.disk.problem.message, 'fast');
       return { kind: 'lead', record, reason: { code: 'Leading', message: `Leading term ${record.term}` } };
     case 'standby':
+      if (lacksLease) return wait('WaitingForLease', 'Leader by the record, but its lease is not renewed yet');
       if (!isOfThisTimeline)
         return { kind: 'promote', record, reason: { code: 'Elected', message: `Elected for term ${record.term}` } };
       return stop('RestartAsPrimary', 'Leader by the record, but PostgreSQL runs as a standby', 'fast');
@@ -189,6 +198,7 @@ function decideAsLeader(snapshot: NodeSnapshot, record: ClusterRecord): NodeStep
       const untilMs = postgres.sinceMs + snapshot.handOverMs;
       if (snapshot.nowMs < untilMs)
         return wait('HandingOver', 'PostgreSQL is gone: another member may take over', untilMs);
+      if (lacksLease) return wait('WaitingForLease', 'Leader by the record, but its lease is not renewed yet');
       return start('primary', 'RestartInPlace', 'Nobody took over: restarting in place');
     }
   }

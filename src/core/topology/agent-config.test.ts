@@ -72,7 +72,12 @@ describe('the file of an instance agent', () => {
       configs[1]?.peers.map(({ node, postgres }) => `${node} ${postgres.host} ${postgres.address}`),
       ['leo-1 leo-1 127.0.1.1', 'ait-1 ait-1 127.0.2.1', 'pit-1 pit-1 127.0.3.1'],
     );
-    assert.deepEqual(configs[1]?.replication, { minCopies: 2, siteMembersMax: 1 });
+    assert.deepEqual(configs[1]?.replication, {
+      minCopies: 2,
+      siteMembersMax: 1,
+      scope: 'global',
+      maximumLagBytes: 16 * 1024 * 1024,
+    });
   });
 
   it('dials by the strategy of its own group', () => {

@@ -68,7 +68,12 @@ export function renderInstanceConfig(plan: GlobalPlan, nodeName: string, placeme
       fenceMs: plan.timing.fenceMs,
       memberTimeoutMs: plan.timing.memberTimeoutMs,
     },
-    replication: { minCopies: plan.replication.minCopies, siteMembersMax: plan.replication.siteMembersMax },
+    replication: {
+      minCopies: plan.replication.minCopies,
+      siteMembersMax: plan.replication.siteMembersMax,
+      scope: plan.replication.scope,
+      maximumLagBytes: plan.replication.maximumLagBytes,
+    },
     postgresql: {
       parameters: renderParameters(group, node, placement),
       hba: [...group.hba],

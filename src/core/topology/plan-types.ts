@@ -51,7 +51,9 @@ export interface ReplicationPlan {
   readonly minCopies: number;
   /** Largest number of voting members in one group if the loss of a group must be survived, else 0. */
   readonly siteMembersMax: number;
-  /** Names of the nodes that vote when all are there: M of leadership.md. */
+  /** With `scope: group`: bytes of WAL that the next leader of another group may lack. */
+  readonly maximumLagBytes: number;
+  /** Names of the nodes that vote when all are there, and with `scope: group` the primary group leads: M of leadership.md. */
   readonly voters: readonly string[];
   /** w and v of leadership.md when all voters are members: w + v = |M| + 1. */
   readonly writeQuorum: number;

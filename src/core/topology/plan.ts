@@ -97,7 +97,7 @@ export function planGlobalCluster(groups: readonly PostgresGroup[], options: Pla
     bootstrapNode,
     postgresMajor: global.postgresMajor,
     timing: shared.timing,
-    replication: planReplication(groups, shared.replication),
+    replication: planReplication(groups, shared.replication, first.metadata.name),
     coordination: { ...shared.coordination, key: `${shared.etcdKeyPrefix}/${naming.globalCluster}/record` },
     groups: withSlots(planned),
     connections: globalConnections(groups, naming),

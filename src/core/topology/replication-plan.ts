@@ -9,15 +9,20 @@ import { planSurvival } from './survival.ts';
 export function planReplication(
   groups: readonly PostgresGroup[],
   shared: SharedSettings['replication'],
+  primaryGroup: string,
 ): ReplicationPlan {
-  const votersByGroup = groups
+  const isInGroup = shared.scope === 'group';
+  const allByGroup = groups
     .filter((group) => group.spec.role === 'readWrite' && group.spec.instances > 0)
     .map((group) => ({
       group: group.metadata.name,
       voters: Array.from({ length: group.spec.instances }, (_, index) => nodeName(group.metadata.name, index + 1)),
     }));
+  const votersByGroup = allByGroup.filter(({ group }) => !isInGroup || group === primaryGroup);
   const voters = votersByGroup.flatMap((group) => group.voters);
-  const minCopies = shared.minCopies ?? (voters.length >= 3 ? 2 : 1);
+  // M is in one group, whichever leads: what is asked for must be possible in the smallest.
+  const smallest = Math.min(...allByGroup.map((group) => group.voters.length));
+  const minCopies = shared.minCopies ?? ((isInGroup ? smallest : voters.length) >= 3 ? 2 : 1);
   const survivesSite = shared.surviveSiteLoss ?? votersByGroup.length >= 2;
   const largestSite = Math.max(0, ...votersByGroup.map((group) => group.voters.length));
   const siteMembersMax = survivesSite && votersByGroup.length >= 2 ? largestSite : 0;
@@ -32,5 +37,6 @@ export function planReplication(
     memberTimeout: shared.memberTimeout,
     scope: shared.scope,
   });
-  return { scope: shared.scope, minCopies, siteMembersMax, voters, writeQuorum, electionQuorum, survives };
+  const { scope, maximumLagBytes } = shared;
+  return { scope, minCopies, siteMembersMax, maximumLagBytes, voters, writeQuorum, electionQuorum, survives };
 }

@@ -3,7 +3,7 @@
  * say different things contradict each other (validate.ts refuses them). Defaults are here, once.
  */
 import type { PostgresGroup } from '../../api/postgres-group.ts';
-import { durationMs } from '../../api/postgres-group-values.ts';
+import { durationMs, quantityBytes } from '../../api/postgres-group-values.ts';
 import type { CoordinationPlan, TimingPlan } from './plan-types.ts';
 
 /** design.md section 5: detection and fence, in milliseconds. */
@@ -17,6 +17,9 @@ export const PRESETS = {
  * (after which the member is simply there again, and no redundancy was given up), shorter than clients' usual patience.
  */
 export const MEMBER_TIMEOUT_DEFAULT = '30s';
+
+/** One WAL segment: a standby that streams is seldom further behind, and a leader tells where it is once a second. */
+const MAXIMUM_LAG_DEFAULT = '16Mi';
 
 export interface SharedField {
   /** Below `.spec`, as in a manifest. */
@@ -52,6 +55,7 @@ export interface SharedSettings {
     readonly surviveSiteLoss: boolean | undefined;
     /** As written: `30s`. */
     readonly memberTimeout: string;
+    readonly maximumLagBytes: number;
   };
   readonly bootstrap: { readonly database: string; readonly owner: string };
 }
@@ -79,6 +83,7 @@ export function resolveShared(groups: readonly PostgresGroup[]): SharedSettings 
       minCopies: first((spec) => spec.replication.minCopies),
       surviveSiteLoss: first((spec) => spec.replication.surviveSiteLoss),
       memberTimeout,
+      maximumLagBytes: quantityBytes(first((spec) => spec.replication.maximumLag) ?? MAXIMUM_LAG_DEFAULT),
     },
     bootstrap: {
       database: first((spec) => spec.bootstrap.database) ?? 'app',

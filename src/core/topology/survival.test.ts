@@ -106,6 +106,18 @@ describe('what a set-up survives', () => {
     it(`${instances.join('+')} nodes`, () => assert.deepEqual(replicationOf(instances).survives.text, text));
   }
 
+  it('commits within the group: members of the primary group, and what the lease costs', () => {
+    const alone = replicationOf([1, 1, 1], { replication: { scope: 'group' } });
+    assert.deepEqual([alone.voters, alone.writeQuorum, alone.minCopies], [['leo-1'], 1, 1]);
+    assert.match(alone.survives.text.join('; '), /acknowledges alone .*when the lease has run out/);
+    const three = replicationOf([3, 3], { replication: { scope: 'group', maximumLag: '1Mi' } });
+    assert.deepEqual(
+      [three.voters, three.writeQuorum, three.minCopies, three.siteMembersMax, three.maximumLagBytes],
+      [['leo-1', 'leo-2', 'leo-3'], 2, 2, 0, 1024 * 1024],
+    );
+    assert.equal(replicationOf([3, 1], { replication: { scope: 'group' } }).minCopies, 1);
+  });
+
   it('two groups with data and a witness: either group', () => {
     assert.deepEqual(replicationOf([1, 1, 0]).survives.groups, ['leo', 'ait']);
     assert.deepEqual(replicationOf([3, 3, 0]).survives.groups, ['leo', 'ait']);

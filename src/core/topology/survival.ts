@@ -35,8 +35,14 @@ type Numbers = Omit<SurvivalPlan, 'text'>;
 
 function describe(input: SurvivalInput, count: number, numbers: Numbers): string[] {
   if (count === 0) return ['no node holds data'];
+  if (input.scope === 'group' && input.siteCount > 1 && count === 1) return [ALONE_IN_GROUP, AFTER_THE_LEASE];
   return [...aboutNodes(input, count, numbers), ...aboutGroups(input, numbers)];
 }
+
+const ALONE_IN_GROUP =
+  'the one node of the leading group acknowledges alone (scope: group): the others follow behind it';
+const AFTER_THE_LEASE =
+  'the loss of the leading group: another takes over when the lease has run out, if it lacks at most maximumLag; acknowledged writes may be gone';
 
 function aboutNodes({ memberTimeout, minCopies }: SurvivalInput, count: number, numbers: Numbers): string[] {
   const { nodesAtOnce, nodesAfterMemberTimeout } = numbers;
@@ -64,7 +70,7 @@ function aboutNodes({ memberTimeout, minCopies }: SurvivalInput, count: number, 
 function aboutGroups({ votersByGroup, siteCount, scope }: SurvivalInput, { groups }: Numbers): string[] {
   const all = votersByGroup.map(({ group }) => group);
   if (siteCount === 1) return ['one group: the loss of its cluster is an outage'];
-  if (scope === 'group') return ['the loss of the leading group may lose acknowledged writes (scope: group)'];
+  if (scope === 'group') return [AFTER_THE_LEASE];
   if (siteCount === 2)
     return [
       'two groups: without a third site nobody can tell a lost group from a lost link, so the loss of one may need your word (a witness group, instances: 0, is enough)',

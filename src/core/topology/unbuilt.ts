@@ -78,11 +78,6 @@ const UNBUILT: readonly UnbuiltRule[] = [
     reason: KUBERNETES,
     isAsked: (spec) => spec.coordination.etcd?.secretRef !== undefined,
   },
-  {
-    path: 'replication.scope',
-    reason: "commits within the leader's group, and the lease that they need, are not built yet",
-    isAsked: (spec) => spec.replication.scope === 'group',
-  },
   { path: 'bootstrap.secretRef', reason: KUBERNETES, isAsked: (spec) => spec.bootstrap.secretRef !== undefined },
   {
     path: 'roles[].secretRef',

@@ -6,6 +6,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createReloadableTls } from '../../base/mutual-tls.ts';
 import { UserError } from '../../base/user-error.ts';
+import type { ReplicationPlan } from '../../core/topology/plan-types.ts';
 import { nodeStatusSchema } from '../../api/node-status.ts';
 import { type AgentRequest, askAgent } from '../agent-api.ts';
 import { PORTS } from './placement.ts';
@@ -21,8 +22,8 @@ import {
 
 export interface ReadinessOptions {
   readonly site: LocalSite;
-  /** Nodes that shall be members when all is well (plan.replication.voters). */
-  readonly voters: readonly string[];
+  /** Who shall vote when all is well. */
+  readonly replication: Pick<ReplicationPlan, 'scope' | 'voters'>;
   readonly timeoutMs: number;
   /** Not waited for: who is frozen or cut off on purpose does not become ready. */
   readonly except: readonly string[];
@@ -38,7 +39,7 @@ const LOG_TAIL_BYTES = 8 * 1024;
 
 /** Throws UserError SITE_NOT_READY, PROGRAM_ENDED. */
 export async function waitForSite(options: ReadinessOptions): Promise<void> {
-  const { site, voters, timeoutMs } = options;
+  const { site, replication, timeoutMs } = options;
   const credentials = await createReloadableTls(tlsFilesIn(clientFolder(site)));
   const deadline = performance.now() + timeoutMs;
   const watched: Watched[] = [
@@ -47,14 +48,14 @@ export async function waitForSite(options: ReadinessOptions): Promise<void> {
       part: `${name}/agent`,
       folder: nodeFolder(site, name),
       target: { host: name, address, port: PORTS.agent },
-      votes: voters.includes(name),
+      votes: (leader: string | null) => shallVote(site, replication, name, leader),
     })),
     ...site.state.proxies.map(({ name, writeAddress }) => ({
       name,
       part: name,
       folder: proxyFolder(site, name),
       target: { host: name, address: writeAddress, port: PORTS.health },
-      votes: false,
+      votes: () => false,
     })),
   ]
     .filter(({ name }) => !options.except.includes(name))
@@ -84,22 +85,35 @@ interface Watched {
   readonly part: string;
   readonly folder: string;
   readonly target: { host: string; address: string; port: number };
-  readonly votes: boolean;
+  /** By the name of the leader. */
+  readonly votes: (leader: string | null) => boolean;
   said: string;
   isReady: boolean;
   lastError?: Error;
+}
+
+/** With `scope: group` the members are those of the group that leads, whichever it is. */
+function shallVote(
+  { state }: LocalSite,
+  { scope, voters }: ReadinessOptions['replication'],
+  name: string,
+  leader: string | null,
+): boolean {
+  if (scope === 'global') return voters.includes(name);
+  const groupOf = (node: string | null) => state.nodes.find((one) => one.name === node)?.group;
+  return groupOf(name) === groupOf(leader);
 }
 
 type Ask = Omit<AgentRequest, 'path'>;
 
 /** A voting node is ready when it is a member: before that, the loss of another one may stop writes. */
 async function askNode(server: Watched, ask: Ask): Promise<string> {
-  const { activity, progressPercent, reason, isMember } = nodeStatusSchema.parse(
+  const { activity, progressPercent, reason, isMember, leaderView } = nodeStatusSchema.parse(
     (await askAgent({ ...ask, path: '/v1/status' })).body,
   );
   const isUp = (await askAgent({ ...ask, path: '/readyz' })).status === 200;
   const isSettled = activity === 'leading' || activity === 'following';
-  server.isReady = isUp && isSettled && (isMember || !server.votes);
+  server.isReady = isUp && isSettled && (isMember || !server.votes(leaderView.leader));
   if (isSettled) return server.isReady ? activity : `${activity}, not yet a voting member`;
   return `${activity}${progressPercent === null ? '' : ` ${progressPercent} %`}: ${reason.message}`;
 }
