@@ -1,10 +1,11 @@
 /**
  * Runs the test files, each in a process of its own, and says at the end what could not run and why.
  *
- *   node scripts/test-run.ts [--quick | --long] [--without PART]... [--summary FILE] [FILE...]
+ *   node scripts/test-run.ts [--quick | --long | --kubernetes] [--without PART]... [--summary FILE] [FILE...]
  *
  * --quick    only what needs no real server: the part of `npm run ok`
  * --long     the files *.long.test.ts and no others: repeated faults, whole machines; minutes to hours
+ * --kubernetes  the files *.kube.test.ts and no others, one at a time: on the clusters of KUBECONFIG (test/kubernetes/kit/environment.ts)
  * --without  leaves out the files whose path contains PART
  * --summary  also writes the counts as JSON, for .ci/run
  * FILE       test files, or parts of their paths; default all
@@ -25,11 +26,15 @@ import { prepareMachine } from './test-machine.ts';
 const ROOT = resolve(import.meta.dirname, '..');
 
 /** Files at a time: two cores, and every real test runs several processes of its own. */
-const CONCURRENCY = 2;
+const CONCURRENCY = process.argv.includes('--kubernetes') ? 1 : 2;
 /** For one test that does not say otherwise. */
 const TEST_MS_MAX = 120_000;
 /** For one file: a sound one takes a minute, several beside a loaded machine. Long ones limit themselves. */
-const FILE_MS_MAX = process.argv.includes('--long') ? 6 * 3600_000 : 600_000;
+const FILE_MS_MAX = process.argv.includes('--long')
+  ? 6 * 3600_000
+  : process.argv.includes('--kubernetes')
+    ? 1_500_000
+    : 600_000;
 /** A file's output beyond this is cut in the middle of nothing important: the end has the failures. */
 const OUTPUT_CHARS_MAX = 200_000;
 
@@ -75,14 +80,15 @@ async function main(): Promise<void> {
     options: {
       quick: { type: 'boolean', default: false },
       long: { type: 'boolean', default: false },
+      kubernetes: { type: 'boolean', default: false },
       without: { type: 'string', multiple: true, default: [] },
       summary: { type: 'string' },
     },
     allowPositionals: true,
   });
-  const { quick, long, without } = values;
-  const files = testFiles({ quick, long, without, wanted: positionals });
-  if (!quick) await prepareMachine();
+  const { quick, long, kubernetes, without } = values;
+  const files = testFiles({ quick, kind: long ? 'long' : kubernetes ? 'kube' : null, without, wanted: positionals });
+  if (!quick && !kubernetes) await prepareMachine();
   endWithUs();
   const results = await runAll(files);
   finish(summarize(results), values.summary);
@@ -90,14 +96,15 @@ async function main(): Promise<void> {
 
 interface Choice {
   readonly quick: boolean;
-  readonly long: boolean;
+  /** `x.long.test.ts`, `x.kube.test.ts`; null: `x.test.ts`. */
+  readonly kind: 'long' | 'kube' | null;
   readonly without: readonly string[];
   readonly wanted: readonly string[];
 }
 
-function testFiles({ quick, long, without, wanted }: Choice): string[] {
+function testFiles({ quick, kind, without, wanted }: Choice): string[] {
   return globSync('{src,test,bench}/**/*.test.ts', { cwd: ROOT })
-    .filter((file) => file.endsWith('.long.test.ts') === long)
+    .filter((file) => (/\.(long|kube)\.test\.ts$/.exec(file)?.[1] ?? null) === kind)
     .filter((file) => !quick || slowness(file) === SLOW.length)
     .filter((file) => !without.some((part) => file.includes(part)))
     .filter(

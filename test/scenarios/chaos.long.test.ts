@@ -32,7 +32,7 @@ describe(`every scenario on real processes, seed ${SEED}`, {
     rmSync(base, { recursive: true, force: true });
   });
 
-  const all = Array.from({ length: ROUNDS }, () => loadScenarios()).flat();
+  const all = Array.from({ length: ROUNDS }, () => loadScenarios('local')).flat();
   for (const [index, scenario] of shuffle(all, SEED).entries())
     test(`${index + 1}. ${scenario.title} (${scenario.name})`, { timeout: 600_000 }, async (context) => {
       const result = await runScenario(cluster, scenario, { patience: PATIENCE });

@@ -3,7 +3,7 @@
  * the cluster's own (leader, follower), so that one file says the same of simulated nodes and of real processes.
  *
  * Targets: `leader`, `follower`, `other` (the second follower), `former` (who led when the scenario began), `record`; each node
- * also by part (`leader/postgres`, `follower/agent`) and by group (`leader-group`). `follower`, `other` and `former` mean the same
+ * also by part (`leader/postgres`, `follower/agent`) and by group (`leader-group`). On Kubernetes also `operator` and `kubelet`. `follower`, `other` and `former` mean the same
  * nodes from the first step to the last; `leader` is whoever leads when the step begins.
  *
  * After the last step the runner heals everything, waits until the cluster is whole, and checks what holds for every scenario:
@@ -18,9 +18,28 @@ import * as z from 'zod';
 const PART = '(/(postgres|agent|watchdog))?';
 const targetSchema = z
   .string()
-  .regex(new RegExp(`^(record|(leader|follower|other|former)(-group|${PART}))$`), 'is no target: see format.ts');
+  .regex(
+    new RegExp(`^(record|operator|kubelet|(leader|follower|other|former)(-group|${PART}))$`),
+    'is no target: see format.ts',
+  );
 
-const faultSchema = z.enum(['kill', 'freeze', 'thaw', 'cut', 'heal', 'fill-disk', 'slow-disk']);
+/** `delete` and `delete-now`: of a pod, with its grace period and without. `stop`, `start`: of a program of the cluster. */
+const faultSchema = z.enum([
+  'kill',
+  'freeze',
+  'thaw',
+  'cut',
+  'heal',
+  'fill-disk',
+  'slow-disk',
+  'delete',
+  'delete-now',
+  'stop',
+  'start',
+]);
+
+export const PLATFORMS = ['simulation', 'local', 'kubernetes'] as const;
+export type ScenarioPlatform = (typeof PLATFORMS)[number];
 
 const stepSchema = z.union([
   z.strictObject({ fault: faultSchema, target: targetSchema }),
@@ -43,7 +62,12 @@ const stepSchema = z.union([
 export const scenarioSchema = z.strictObject({
   /** A fact: what must be so. */
   title: z.string().min(10),
-  /** Part of `npm test`: one of each class of fault. The others run with `npm run test:chaos`. */
+  /** Where it says something. Kubernetes starts what is missing by itself, and knows neither groups of its own nor slow disks. */
+  on: z
+    .array(z.enum(PLATFORMS))
+    .min(1)
+    .default([...PLATFORMS]),
+  /** Part of `npm test`, and of `npm run test:kubernetes`: one of each class of fault. The others run with `npm run test:chaos`. */
   quick: z.boolean().default(false),
   /** Longest gap between two acknowledgements that the client may see; null: not limited. A busy machine gets more. */
   outageMsMax: z.int().nullable().default(null),
@@ -54,8 +78,8 @@ export type ScenarioStep = z.infer<typeof stepSchema>;
 
 const FOLDER = join(import.meta.dirname, 'files');
 
-/** All scenarios by file name, in its order. Throws with file and path of the first mistake. */
-export function loadScenarios(): Scenario[] {
+/** Scenarios of a platform by file name, in its order. Throws with file and path of the first mistake. */
+export function loadScenarios(platform: ScenarioPlatform): Scenario[] {
   return readdirSync(FOLDER)
     .filter((file) => file.endsWith('.yaml'))
     .sort()
@@ -63,5 +87,6 @@ export function loadScenarios(): Scenario[] {
       const parsed = scenarioSchema.safeParse(parse(readFileSync(join(FOLDER, file), 'utf8')));
       if (!parsed.success) throw new Error(`${file}: ${z.prettifyError(parsed.error)}`);
       return { name: file.replace(/\.yaml$/, ''), ...parsed.data };
-    });
+    })
+    .filter(({ on }) => on.includes(platform));
 }

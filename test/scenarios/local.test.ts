@@ -27,7 +27,7 @@ describe('scenarios on real processes', {
     rmSync(base, { recursive: true, force: true });
   });
 
-  for (const scenario of loadScenarios().filter(({ quick }) => quick))
+  for (const scenario of loadScenarios('local').filter(({ quick }) => quick))
     test(`${scenario.title} (${scenario.name})`, async (context) => {
       const result = await runScenario(cluster, scenario, { patience: PATIENCE });
       context.diagnostic(

@@ -6,7 +6,7 @@ import { simulateScenario } from './simulation-runner.ts';
 const SEEDS = 15;
 
 describe('scenarios in the simulation', () => {
-  for (const scenario of loadScenarios())
+  for (const scenario of loadScenarios('simulation'))
     test(`${scenario.title} (${scenario.name})`, () => {
       for (let seed = 1; seed <= SEEDS; seed++) {
         try {

@@ -32,6 +32,20 @@ import { type PodPart, signalPart } from './part-signals.ts';
 const BALANCER_TIMEOUT_MS = 60_000;
 const SESSION_STATEMENT_TIMEOUT_MS = 600_000;
 
+async function scaleOperator(replicas: number): Promise<void> {
+  await kubectl(['-n', 'pgspan-system', 'scale', 'deployment', 'pgspan-operator', `--replicas=${replicas}`]);
+  const none = ['-n', 'pgspan-system', 'wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/component=operator'];
+  if (replicas === 0) await kubectl([...none, '--timeout=60s']);
+  else await kubectl(['-n', 'pgspan-system', 'rollout', 'status', 'deployment', '--timeout=60s']);
+}
+
+async function isServing(): Promise<boolean> {
+  return await kubectl(['get', '--raw', '/readyz']).then(
+    () => true,
+    () => false,
+  );
+}
+
 export class KubernetesCluster implements ScenarioCluster {
   readonly namespace: string;
   readonly #folder = mkdtempSync(join(tmpdir(), 'pgspan-kube-'));
@@ -58,8 +72,10 @@ export class KubernetesCluster implements ScenarioCluster {
     return await observeCluster(await this.access());
   }
 
-  /** Kubernetes starts what is missing by itself. */
-  async start(): Promise<void> {}
+  /** Pods come back by themselves; what was stopped for good is started. */
+  async start(): Promise<void> {
+    await this.#undoFault('stop record');
+  }
 
   async switchover(to: string | null): Promise<void> {
     await pgspan(['switchover', ...(to === null ? [] : ['--to', to]), ...inNamespace(this.namespace)]);
@@ -129,7 +145,8 @@ export class KubernetesCluster implements ScenarioCluster {
   }
 
   async fault(verb: string, target: string): Promise<void> {
-    if (target === 'record') return await this.#recordFault(verb);
+    if (target === 'record' || target === 'kubelet' || target === 'operator')
+      return await this.#programFault(verb, target);
     const [node = '', part] = target.split('/', 2);
     const pod = `${node}-0`;
     if (part !== undefined) return await this.#partFault(verb, pod, part as PodPart);
@@ -158,11 +175,22 @@ export class KubernetesCluster implements ScenarioCluster {
     throw new Error(`no fault "${verb}" of a pod`);
   }
 
-  /** The record is in a Lease, so its store is the API server. */
-  async #recordFault(verb: string): Promise<void> {
-    if (verb === 'thaw' || verb === 'heal') return await this.#undoFault('stop kube-apiserver');
-    await programFault('stop', 'kube-apiserver');
-    this.#undo.set('stop kube-apiserver', () => programFault('start', 'kube-apiserver'));
+  async #programFault(verb: string, target: 'record' | 'kubelet' | 'operator'): Promise<void> {
+    const key = `stop ${target}`;
+    if (verb === 'thaw' || verb === 'heal' || verb === 'start') return await this.#undoFault(key);
+    if (target === 'operator') {
+      await scaleOperator(0);
+      this.#undo.set(key, () => scaleOperator(1));
+      return;
+    }
+    // The record is in a Lease, so its store is the API server.
+    const program = target === 'record' ? 'kube-apiserver' : 'kubelet';
+    await programFault('stop', program);
+    this.#undo.set(key, async () => {
+      await programFault('start', program);
+      if (target === 'record')
+        await waitUntil('the API server answers', { timeoutMs: 60_000, intervalMs: 500 }, isServing);
+    });
   }
 
   async #partFault(verb: string, pod: string, part: PodPart): Promise<void> {
