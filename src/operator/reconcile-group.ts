@@ -91,6 +91,7 @@ export async function reconcileGroup(
     proxies: [],
     minCopies: plan.replication.minCopies,
     memberTimeoutMs: plan.timing.memberTimeoutMs,
+    scope: plan.replication.scope,
   });
   // Pods may have come with what was applied just now.
   const now = observeGroup(context, session, identity);

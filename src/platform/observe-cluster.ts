@@ -24,6 +24,7 @@ export async function observeCluster(access: ClusterAccess): Promise<ClusterStat
     proxies,
     minCopies: plan.replication.minCopies,
     memberTimeoutMs: plan.timing.memberTimeoutMs,
+    scope: plan.replication.scope,
   });
 }
 

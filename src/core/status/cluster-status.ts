@@ -32,6 +32,7 @@ export interface StatusInput {
   readonly proxies: readonly ProxyObservation[];
   readonly minCopies: number;
   readonly memberTimeoutMs: number;
+  readonly scope: 'global' | 'group';
 }
 
 export interface ClusterStatus {
@@ -181,5 +182,7 @@ function survivalOf(
     writeQuorum: record.writeQuorum,
     minCopies: input.minCopies,
     memberTimeoutMs: input.memberTimeoutMs,
+    othersHealthy:
+      input.scope === 'global' ? 0 : nodes.filter(({ role, isMember }) => role === 'follower' && !isMember).length,
   });
 }

@@ -15,6 +15,7 @@ function gen(members: string, writeQuorum: number, minCopies = 2): PresentInput 
     writeQuorum,
     minCopies,
     memberTimeoutMs: 30_000,
+    othersHealthy: 0,
   };
 }
 
@@ -36,6 +37,12 @@ const cases: [title: string, input: PresentInput, survives: RegExp[], doesNotSur
   ['one group of three', gen('leo-1 leo-2 leo-3', 2), [/any one of nodes leo-1, leo-2, leo-3/], [/2 nodes at once/]],
   ['two nodes', gen('leo-1 leo-2', 2, 1), [/nodes leo-1, leo-2: no.*writes go on after 30 s$/], [/2 nodes at once/]],
   ['one node', gen('leo-1', 1, 1), [], [/node leo-1: writes stop until it is back/]],
+  [
+    'one node, others behind it (scope: group)',
+    { ...gen('leo-1', 1, 1), othersHealthy: 2 },
+    [],
+    [/node leo-1: another group takes over .* may be gone/],
+  ],
   [
     'five in three groups',
     gen('leo-1 leo-2 ait-1 ait-2 pit-1', 3),

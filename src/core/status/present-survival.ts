@@ -11,6 +11,8 @@ export interface PresentInput {
   readonly writeQuorum: number;
   readonly minCopies: number;
   readonly memberTimeoutMs: number;
+  /** With `scope: group`: nodes that are well and no members, so that one of them may take over without the members' votes. */
+  readonly othersHealthy: number;
 }
 
 export interface PresentSurvival {
@@ -27,6 +29,10 @@ export function presentSurvival(input: PresentInput): PresentSurvival {
     healthy.map(({ name }) => name),
   );
   if (now === 'outage') return { survives: [], doesNotSurvive: [outageText(input, healthy.length)] };
+  const fatalText =
+    input.othersHealthy > 0
+      ? 'another group takes over when the lease has run out, and acknowledged writes may be gone'
+      : 'writes stop until it is back';
   const groups = [...new Set(healthy.map(({ group }) => group))];
   const isEachAGroup = groups.length === healthy.length;
   const nodeLosses = healthy.map(({ name }) => ({
@@ -50,7 +56,7 @@ export function presentSurvival(input: PresentInput): PresentSurvival {
     if (delayed.length > 0) {
       survives.push(`the loss of ${anyOf(word, delayed)}: no acknowledged write is lost, and writes go on ${later}`);
     }
-    if (fatal.length > 0) doesNotSurvive.push(`the loss of ${anyOf(word, fatal)}: writes stop until it is back`);
+    if (fatal.length > 0) doesNotSurvive.push(`the loss of ${anyOf(word, fatal)}: ${fatalText}`);
   }
   if (doesNotSurvive.length === 0 && healthy.length > 1) {
     const fatalCount = fatalLossCount(input, healthy.length);
