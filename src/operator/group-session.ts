@@ -24,8 +24,8 @@ export class GroupSession {
   isSwept = false;
   /** By performance.now(): when everything is read and applied anew. */
   refreshAtMs = 0;
-  /** uids of the pods that were there at the last look. */
-  pods = '';
+  /** By performance.now(): since when a pod is there and not ready. */
+  stuckSinceMs: number | null = null;
 
   constructor(options: { uid: string; globalCluster: string; onChange: (urgency: 'now' | 'later') => void }) {
     this.uid = options.uid;

@@ -13,6 +13,7 @@ import { claimFacts, type PodFacts, podFacts, templateFacts } from './stored-obj
 export interface GroupSight {
   /** Pods of nodes; of two of one node, the one that is not going. */
   readonly pods: readonly PodFacts[];
+  readonly proxyPods: readonly PodFacts[];
   /** Ordinals of the nodes whose StatefulSets exist. */
   readonly existing: readonly number[];
   readonly retiring: readonly string[];
@@ -36,9 +37,10 @@ export function observeGroup(
   );
   const nodeSets = statefulSets.filter(({ metadata }) => metadata.deletionTimestamp == null);
   const ordinals = nodeSets.flatMap(({ metadata }) => nodeOrdinal(group.name, metadata.name) ?? []);
+  const pods = of('Pod').flatMap((pod) => podFacts(pod) ?? []);
   return {
-    pods: of('Pod')
-      .flatMap((pod) => podFacts(pod) ?? [])
+    proxyPods: pods.filter(({ labels }) => labels[LABEL.workloadType] === 'proxy'),
+    pods: pods
       .filter(({ labels }) => labels[LABEL.node] !== undefined)
       .toSorted((a, b) => Number(a.isTerminating) - Number(b.isTerminating)),
     existing: ordinals.toSorted((a, b) => a - b),

@@ -26,18 +26,21 @@ import { REVISION_ANNOTATION } from './objects/pod-parts.ts';
 import { type DesiredObject, objectKey, renderGroup } from './objects/render-group.ts';
 import { type GroupFacts, renderInput } from './objects/render-input.ts';
 import { certificateFingerprint, type GroupSight, observeGroup } from './observe-group.ts';
+import { markPods } from './mark-pods.ts';
 import type { OperatorContext } from './operator-context.ts';
 import { rollingSnapshot } from './rolling-snapshot.ts';
 import { readSources, SOURCES_FRESH_MS } from './read-sources.ts';
 import { configMapTexts } from './stored-object.ts';
 import { type TakenSources, takeSources } from './take-sources.ts';
 import { writeRefusal, writeStatus } from './write-status.ts';
-import { labelRoles } from './label-roles.ts';
 
 /** While something is under way, and nobody would tell when it is done. */
 const BUSY_LOOK_MS = 1000;
 /** What is neither watched nor told by streams is read again: an hour, so that twenty groups are ten requests a minute. */
 const REFRESH_MS = 3_600_000;
+
+/** Longer than a pod takes to start with images present. */
+const STUCK_MS = 30_000;
 
 /** @returns ms until the next look; null: when something changes. Throws what the next try may not meet: ApiError, … */
 export async function reconcileGroup(
@@ -64,7 +67,7 @@ export async function reconcileGroup(
   const { group } = sources;
 
   const sight = observeGroup(context, session, identity);
-  noticeNewPods(session, sight);
+  noticeStuckPods(session, sight);
   const plan = planOf(group, sight);
   const groupPlan = plan.groups[0] as GroupPlan;
   const secrets = await maintainSecrets({
@@ -77,11 +80,15 @@ export async function reconcileGroup(
     now: new Date(),
   });
   const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets, sources });
+  const isFirst = [...session.applied.keys].length <= 1;
   const changed = await applyObjects(context, session, desired);
   const deleted = await deleteStale(context, session, desired, identity);
   rememberConfigs(session, desired);
   if (changed.length + deleted.length + secrets.issued.length > 0)
-    context.log.info({ ...logName(identity), changed, deleted, issued: secrets.issued }, 'objects applied');
+    context.log.info(
+      { ...logName(identity), changed: isFirst ? changed.length : changed, deleted, issued: secrets.issued },
+      'objects applied',
+    );
 
   await followAgents(session, plan, groupPlan, sight, secrets);
   const observations = await session.agents.observe();
@@ -108,7 +115,7 @@ export async function reconcileGroup(
       revisionAnnotation: REVISION_ANNOTATION,
     }),
   );
-  await labelRoles(context, now.pods, cluster);
+  await markPods(context, { pods: [...now.pods, ...now.proxyPods], cluster, desired, group: groupPlan.name });
   const healthy = await writeStatus(context, object, {
     group,
     groupPlan,
@@ -134,12 +141,15 @@ function refreshIfDue(session: GroupSession): void {
   session.refreshAtMs = performance.now() + REFRESH_MS * (0.75 + Math.random() / 2);
 }
 
-/** A pod that was made again may have missed a Secret that somebody deleted: everything is applied once more. */
-function noticeNewPods(session: GroupSession, { pods }: GroupSight): void {
-  const known = new Set(session.pods.split(' '));
-  const isNew = pods.some(({ uid }) => !known.has(uid));
-  if (isNew && session.pods !== '') session.refresh();
-  session.pods = pods.map(({ uid }) => uid).join(' ');
+/** A pod that does not start may lack a Secret that somebody deleted: then everything is read and applied once more. */
+function noticeStuckPods(session: GroupSession, { pods }: GroupSight): void {
+  const nowMs = performance.now();
+  const isStuck = pods.some(({ isReady, isTerminating }) => !isReady && !isTerminating);
+  if (!isStuck) session.stuckSinceMs = null;
+  else session.stuckSinceMs ??= nowMs;
+  if (session.stuckSinceMs === null || nowMs - session.stuckSinceMs < STUCK_MS) return;
+  session.stuckSinceMs = nowMs;
+  session.refresh();
 }
 
 function planOf(group: PostgresGroup, sight: GroupSight): GlobalPlan {

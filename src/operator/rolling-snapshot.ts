@@ -5,8 +5,8 @@ import type { PostgresGroup } from '../api/postgres-group.ts';
 import type { NodeStatus } from '../api/node-status.ts';
 import type { RollingNode, RollingSnapshot } from '../core/rolling/rolling-snapshot.ts';
 import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
+import { isStreaming } from '../core/status/is-streaming.ts';
 import { imageMajor } from '../core/topology/image.ts';
-import { nodeName } from '../core/topology/names.ts';
 import type { GroupPlan } from '../core/topology/plan-types.ts';
 import type { PodFacts } from './stored-object.ts';
 
@@ -63,7 +63,7 @@ function rollingNode(input: RollingInput, node: GroupPlan['nodes'][number]): Rol
             isReady: pod.isReady,
             isTerminating: pod.isTerminating,
           },
-    agent: answer?.kind === 'answered' ? rollingAgent(answer.status, generations[node.name] ?? 0) : null,
+    agent: answer?.kind === 'answered' ? rollingAgent(input, answer.status, generations[node.name] ?? 0) : null,
     votes: node.votes,
     priority: node.priority,
     volume:
@@ -77,11 +77,16 @@ function rollingNode(input: RollingInput, node: GroupPlan['nodes'][number]): Rol
   };
 }
 
-function rollingAgent(status: NodeStatus, generation: number): RollingNode['agent'] {
+function rollingAgent(
+  { status: cluster, observations }: RollingInput,
+  status: NodeStatus,
+  generation: number,
+): RollingNode['agent'] {
   return {
     activity: status.activity,
     message: status.reason.message,
     isMember: status.isMember,
+    isStreaming: isStreaming(cluster.leader, observations, status),
     lagBytes: status.lagBytes,
     isConfigured: status.generation >= generation,
     pendingRestart: status.pendingRestart,
@@ -90,9 +95,4 @@ function rollingAgent(status: NodeStatus, generation: number): RollingNode['agen
         ? null
         : Math.floor(status.serverVersion / 10_000),
   };
-}
-
-/** Names of the nodes whose StatefulSets exist, by ordinal. */
-export function existingNodes(group: string, ordinals: readonly number[]): string[] {
-  return ordinals.map((ordinal) => nodeName(group, ordinal));
 }

@@ -102,6 +102,7 @@ export class InstanceAgent {
   readonly #linkNews = new Map<string, string | null>();
   #echoed = { node: '', promisedTerm: -1, atMs: 0 };
   #startFailures = 0;
+  #loadedGeneration: number;
   /** PostgreSQL does not come up; the reason for people. */
   #startProblem: Reason | null = null;
   #startNotBeforeMs = 0;
@@ -112,6 +113,7 @@ export class InstanceAgent {
 
   constructor(node: NodeContext, server: PeerServer) {
     this.node = node;
+    this.#loadedGeneration = node.config.generation;
     this.#server = server;
     this.observer = new PostgresObserver(node.postmaster, node.sql);
     this.#slots = new SlotKeeper(node);
@@ -141,6 +143,11 @@ export class InstanceAgent {
 
   get leadership(): Leadership | null {
     return this.#leadership;
+  }
+
+  /** Generation of the configuration that runs: PostgreSQL has taken what a reload changes, and told what waits for a restart. */
+  get loadedGeneration(): number {
+    return this.#loadedGeneration;
   }
 
   async start(): Promise<void> {
@@ -228,9 +235,13 @@ export class InstanceAgent {
     this.node.config = config;
     const hasNewCertificate = await this.node.credentials.reload();
     this.connectPeers();
-    if ((await this.node.files.write(config, {})) || hasNewCertificate) this.node.postmaster.reload();
-    if (this.observer.view.state.kind !== 'stopped') await this.observer.readPendingRestart().catch(() => []);
+    const isRunning = this.observer.view.state.kind !== 'stopped';
+    const before = isRunning ? await this.observer.readClock() : null;
+    const isReloaded = (await this.node.files.write(config, {})) || hasNewCertificate;
+    if (isReloaded) this.node.postmaster.reload();
+    if (isRunning) await this.observer.readPendingRestart(isReloaded ? before : null).catch(() => []);
     this.#leadership?.keepRoles();
+    this.#loadedGeneration = config.generation;
     this.wake();
     this.node.changed();
   }

@@ -2,6 +2,7 @@
  * What this node's PostgreSQL is and where its WAL ends, read over the local socket.
  */
 import { type Lsn, parseLsnOrNull } from '../../base/lsn.ts';
+import { delay } from '../../base/wait-until.ts';
 import type { PostgresState } from '../../core/leadership/step.ts';
 import type { LocalSql } from './local-sql.ts';
 import type { Postmaster } from './postmaster.ts';
@@ -39,11 +40,19 @@ from pg_stat_activity where backend_type = 'startup'`;
 
 const PENDING_RESTART_SQL = `select coalesce(array_agg(name order by name), '{}') as names from pg_settings where pending_restart`;
 
+const CLOCK_SQL = 'select clock_timestamp()::text as now';
+/** Each session has its own, and takes the postmaster's signal before its next command; a new one begins with the postmaster's. */
+const IS_LOADED_SQL = 'select pg_conf_load_time() > $1::timestamptz as loaded';
+/** The postmaster passes a reload on in milliseconds, unless it is frozen or the machine is overloaded. */
+const RELOAD_LIMIT_MS = 2000;
+const RELOAD_CHECK_MS = 20;
+
 export class PostgresObserver {
   readonly #postmaster: Postmaster;
   readonly #sql: LocalSql;
   #stoppedAtMs: number;
   #isReplayedToEnd = false;
+  #isPendingKnown = false;
   #pid: number | null = null;
   #written: Lsn | null = null;
   #walArrivedAtMs = Number.NEGATIVE_INFINITY;
@@ -74,6 +83,7 @@ export class PostgresObserver {
     if (pid !== this.#pid) {
       this.#pid = pid;
       this.#isReplayedToEnd = false;
+      this.#isPendingKnown = false;
       if (pid === null) this.#stoppedAtMs = performance.now();
       else this.#view = this.#withoutServer({ kind: 'starting', as: this.#postmaster.startedAs });
     }
@@ -97,14 +107,38 @@ export class PostgresObserver {
   /** The postmaster has ended: what was known no longer holds. */
   forget(): void {
     this.#pid = null;
+    this.#isPendingKnown = false;
     this.#stoppedAtMs = performance.now();
     this.#isReplayedToEnd = false;
     this.#view = this.#withoutServer({ kind: 'stopped', sinceMs: this.#stoppedAtMs });
   }
 
-  async readPendingRestart(): Promise<readonly string[]> {
+  /** Time by the server's clock; null: it does not answer. */
+  async readClock(): Promise<string | null> {
+    const rows = await this.#sql.query<{ now: string }>(CLOCK_SQL).catch(() => []);
+    return rows[0]?.now ?? null;
+  }
+
+  /**
+   * Waits until a reload that was asked for after `since` has been carried out, and reads which settings wait for a restart. The
+   * postmaster passes the signal on in its own time; what is read before that is of the old files. @param since null: no reload.
+   */
+  async readPendingRestart(since: string | null): Promise<readonly string[]> {
+    const deadlineMs = performance.now() + RELOAD_LIMIT_MS;
+    while (since !== null && performance.now() < deadlineMs && !(await this.#isLoadedSince(since)))
+      await delay(RELOAD_CHECK_MS);
+    return await this.#readPendingRestart();
+  }
+
+  async #isLoadedSince(time: string): Promise<boolean> {
+    const rows = await this.#sql.query<{ loaded: boolean }>(IS_LOADED_SQL, [time]);
+    return rows[0]?.loaded === true;
+  }
+
+  async #readPendingRestart(): Promise<readonly string[]> {
     const rows = await this.#sql.query<{ names: string[] }>(PENDING_RESTART_SQL);
     const pendingRestart = rows[0]?.names ?? [];
+    this.#isPendingKnown = true;
     this.#view = { ...this.#view, pendingRestart };
     return pendingRestart;
   }
@@ -120,6 +154,8 @@ export class PostgresObserver {
       version: number;
     }>(VIEW_SQL, [], { timeoutMs });
     if (row === undefined) throw new Error('PostgreSQL gave no row');
+    // Of a server that was adopted, nobody has asked yet.
+    if (!this.#isPendingKnown) await this.#readPendingRestart();
     const common = {
       hasReceiver: row.receiver,
       walArrivedAtMs: this.#noteWritten(parseLsnOrNull(row.written)),

@@ -26,7 +26,7 @@ export async function instanceStatus(agent: InstanceAgent): Promise<Record<strin
   const nowMs = performance.now();
   return {
     ...agent.state(),
-    generation: node.config.generation,
+    generation: agent.loadedGeneration,
     systemIdentifier: node.systemIdentifier,
     record,
     /** Where the lease rule holds: whether this node's lease runs. */

@@ -24,6 +24,7 @@ export function unhealthyWhy({ name, pod, agent, votes }: RollingNode): string |
   if (agent === null) return `the agent of ${quoted} does not answer`;
   if (agent.activity !== 'leading' && agent.activity !== 'following')
     return `${quoted} is ${agent.activity} (${agent.message})`;
+  if (!agent.isStreaming) return `${quoted} does not stream from the leader yet`;
   if (votes && !agent.isMember) return `${quoted} is no voting member yet`;
   if ((agent.lagBytes ?? 0) > HEALTHY_LAG_BYTES_MAX) return `${quoted} is ${agent.lagBytes} bytes behind`;
   if (!pod.isReady) return `the pod of ${quoted} is not ready`;

@@ -26,6 +26,7 @@ function genNode(ordinal: number, change: NodeChange = {}): RollingNode {
         : {
             activity: ordinal === 1 ? 'leading' : 'following',
             message: 'as it should',
+            isStreaming: true,
             isMember: true,
             lagBytes: 0,
             isConfigured: true,

@@ -63,6 +63,7 @@ function observeNode(node: ModelNode, leader: number): RollingNode {
             activity: ordinal === leader ? 'leading' : 'following',
             message: '',
             isMember,
+            isStreaming: true,
             lagBytes: 0,
             isConfigured: true,
             pendingRestart: isPending ? ['max_connections'] : [],

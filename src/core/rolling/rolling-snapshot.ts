@@ -47,6 +47,8 @@ export interface RollingNode {
     readonly message: string;
     /** It is a voting member under its present incarnation. */
     readonly isMember: boolean;
+    /** The leader's PostgreSQL sends it WAL now; true of the leader itself. */
+    readonly isStreaming: boolean;
     readonly lagBytes: number | null;
     /** It has loaded the configuration that is wanted now. */
     readonly isConfigured: boolean;

@@ -3,18 +3,17 @@
  *
  *   observation --> nodes --> conditions --> the one reason to know first
  */
-import type { NodeStatus } from '../../api/node-status.ts';
 import type {
   ConditionType,
   GroupCondition,
   GroupNodeStatus,
   PostgresGroupStatus,
 } from '../../api/postgres-group-status.ts';
-import { applicationName } from '../leadership/quorum.ts';
 import type { RollingDecision } from '../rolling/rolling-snapshot.ts';
 import { POSTGRES_PORT } from '../topology/names.ts';
 import type { GroupPlan, ServiceKind } from '../topology/plan-types.ts';
 import type { ClusterStatus, NodeLine, NodeObservation } from './cluster-status.ts';
+import { isStreaming } from './is-streaming.ts';
 import { lagText } from './lag-text.ts';
 
 export interface GroupStatusInput {
@@ -156,7 +155,7 @@ function nodeStatus(input: GroupStatusInput, name: string): GroupNodeStatus {
   const answer = observations.find((one) => one.name === name)?.answer;
   const status = answer?.kind === 'answered' ? answer.status : null;
   const pod = pods[name];
-  const streaming = status !== null && isStreaming(input, line, status);
+  const streaming = status !== null && isStreaming(cluster.leader, observations, status);
   return {
     name,
     role: line.role,
@@ -175,17 +174,6 @@ function nodeStatus(input: GroupStatusInput, name: string): GroupNodeStatus {
     reason: line.reason.code,
     message: cut(pod?.trouble ?? line.reason.message, 1024),
   };
-}
-
-/** By what the leader's PostgreSQL says of its walsenders, not by what the standby hopes. */
-function isStreaming({ cluster, observations }: GroupStatusInput, line: NodeLine, status: NodeStatus): boolean {
-  if (line.role === 'leader') return true;
-  if (line.role !== 'follower' || status.incarnation === undefined) return false;
-  const leader = observations.find(({ name }) => name === cluster.leader)?.answer;
-  if (leader?.kind !== 'answered') return false;
-  const expected = applicationName({ node: line.name, incarnation: status.incarnation });
-  const standbys = leader.status.members?.standbys ?? [];
-  return standbys.some(({ applicationName: name, state }) => name === expected && state === 'streaming');
 }
 
 type Trouble = Omit<Verdict, 'status'>;
