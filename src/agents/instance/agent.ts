@@ -36,6 +36,7 @@ import { Promotion } from './promotion.ts';
 import { lastFatalMessage } from './server-log.ts';
 import { SlotKeeper } from './slot-keeper.ts';
 import { Standby } from './standby.ts';
+import { readStandbyFloors } from './standby-floors.ts';
 import { Switchover } from './switchover.ts';
 import { readNewestLineage, removeReservedTimelines } from './timelines.ts';
 
@@ -529,6 +530,7 @@ export class InstanceAgent {
     const record = node.acceptedRecord;
     await removeReservedTimelines(node.config.paths.dataDirectory);
     await mkdir(node.config.paths.runtimeDirectory, { recursive: true, mode: 0o700 });
+    node.files.keepAtLeast(as === 'standby' ? await readStandbyFloors(node.config.paths) : {});
     await node.files.write(node.config, {
       // A leader keeps what it last required: a change of members may have been under way, and its swap may still land.
       synchronousStandbyNames:

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import type { InstanceConfig } from '../../api/agent-config.ts';
 import { readFileIfPresent, writeFileAtomically, writeFileDurably } from '../../base/durable-file.ts';
 import { Mutex } from '../../base/mutex.ts';
+import { raisedForStandby } from '../../core/postgresql/standby-floors.ts';
 
 /** Without a leader there is nothing to fetch: how long PostgreSQL waits before it looks again. */
 const LEADERLESS_RETRY_INTERVAL = '5s';
@@ -90,6 +91,7 @@ export class ConfigurationFiles {
   readonly #folder: string;
   /** The loop, a change of members and a reload may write at one time. */
   readonly #mutex = new Mutex();
+  #floors: Readonly<Record<string, number>> = {};
   #dynamic: DynamicSettings = { synchronousStandbyNames: '', primaryConninfo: '', primarySlotName: '' };
   #required: RequiredSetting = { isLoaded: false, isArmed: false };
 
@@ -110,6 +112,17 @@ export class ConfigurationFiles {
   /** @param setting the value of which this is so: another may have been written meanwhile */
   setRequired(setting: string, state: Partial<RequiredSetting>): void {
     if (setting === this.#dynamic.synchronousStandbyNames) this.#required = { ...this.#required, ...state };
+  }
+
+  /** From the next `write` on: a standby runs with no less than what its leader had (core/postgresql/standby-floors.ts). */
+  keepAtLeast(floors: Readonly<Record<string, number>>): void {
+    this.#floors = floors;
+  }
+
+  #raised(config: InstanceConfig): InstanceConfig {
+    const { parameters } = config.postgresql;
+    const raised = raisedForStandby(parameters, this.#floors);
+    return { ...config, postgresql: { ...config.postgresql, parameters: { ...parameters, ...raised } } };
   }
 
   /** A server that starts reads the file, and its checkpointer begins with what it says. */
@@ -142,7 +155,7 @@ export class ConfigurationFiles {
       const dynamic = { ...this.#dynamic, ...change };
       const isRequiredAnew = dynamic.synchronousStandbyNames !== this.#dynamic.synchronousStandbyNames;
       const files = {
-        'postgresql.conf': renderPostgresqlConf(config, dynamic, this.#folder),
+        'postgresql.conf': renderPostgresqlConf(this.#raised(config), dynamic, this.#folder),
         'pg_hba.conf': `${config.postgresql.hba.join('\n')}\n`,
         'pg_ident.conf': `${config.postgresql.ident.join('\n')}\n`,
       };
