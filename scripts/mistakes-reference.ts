@@ -22,7 +22,7 @@ Made by \`npm run docs\` from \`test/kubernetes/manifest-mistakes.ts\`; do not e
 
 The CustomResourceDefinition holds most rules, so that \`kubectl apply\` refuses a mistake at once and nothing changes. What the API
 server cannot know is found by the operator: the group goes on as it was, and the condition \`ConfigurationAccepted\` is \`False\` with the
-words below (\`kubectl describe pgg NAME\`; the column REASON says \`ConfigurationRefused\`). \`pgspan plan -f FILE\` finds all of them
+words below (\`kubectl describe pgg NAME\`; the column REASON says \`Invalid\`). \`pgspan plan -f FILE\` finds all of them
 before anything is applied, all at once, and those between several groups too.
 `;
 

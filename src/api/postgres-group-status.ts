@@ -7,21 +7,19 @@
  */
 import * as z from 'zod';
 
-/**
- * - `Ready`: every wanted node serves, a leader is published, and every standby streams.
- * - `Progressing`: something is being made or changed; the reason says what and for what it waits.
- * - `Degraded`: the group serves, and survives less than it should; or it does not serve. The reason says which.
- * - `ConfigurationAccepted`: the manifest holds no contradiction; False: nothing of this generation was carried out.
- * - `CertificatesReady`: every certificate carries the names that it should, and each node reported that it has loaded it.
- */
-export const CONDITION_TYPES = [
-  'Ready',
-  'Progressing',
-  'Degraded',
-  'ConfigurationAccepted',
-  'CertificatesReady',
-] as const;
-export type ConditionType = (typeof CONDITION_TYPES)[number];
+/** By type of condition, when it is True. */
+export const CONDITION_MEANING = {
+  Ready: 'Every wanted node serves, a leader is open for clients, and every standby streams from it.',
+  Progressing: 'Something is being made or changed; the reason says what, and for what it waits.',
+  Degraded:
+    'The group does not serve, or serves and survives less than it should; the reason says which. False while it is made for the first time.',
+  ConfigurationAccepted:
+    'The manifest holds no contradiction. False: nothing of this generation was carried out, the group goes on as it was.',
+  CertificatesReady:
+    'Every node has reported that it runs with the certificate that it should have, with every name that it is reached by.',
+} as const;
+export type ConditionType = keyof typeof CONDITION_MEANING;
+export const CONDITION_TYPES = Object.keys(CONDITION_MEANING) as [ConditionType, ...ConditionType[]];
 
 const text = (lengthMax: number) => z.string().max(lengthMax);
 const count = () => z.int().min(0);
