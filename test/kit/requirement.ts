@@ -19,6 +19,7 @@ import { findPostgres } from '../../src/platform/postgres-installation.ts';
  * - `registry`: npm, and an npm registry that answers it.
  * - `loopback`: all of 127.0.0.0/8 can be bound (not so on macOS).
  * - `kubernetes`: KUBECONFIG names a file. That of a home is not taken: tests make namespaces and delete them.
+ * - `kubernetes-faults`: a program that breaks pods and clusters (PGSPAN_FAULTS, test/kubernetes/kit/faults.ts). `kubectl`: the program.
  * - `netns`: may make network namespaces. `mount`: may mount file systems. `cgroup`: may make control groups.
  */
 export type Requirement =
@@ -37,6 +38,8 @@ export type Requirement =
   | 'registry'
   | 'loopback'
   | 'kubernetes'
+  | 'kubernetes-faults'
+  | 'kubectl'
   | 'netns'
   | 'mount'
   | 'cgroup';
@@ -72,6 +75,10 @@ function findProblem(requirement: Requirement): string | undefined {
       return works('npm', ['view', 'yaml', 'version']) ? undefined : 'needs an npm registry';
     case 'kubernetes':
       return (process.env.KUBECONFIG ?? '') === '' ? 'needs a Kubernetes cluster (KUBECONFIG)' : undefined;
+    case 'kubernetes-faults':
+      return (process.env.PGSPAN_FAULTS ?? '') === ''
+        ? 'needs a program that makes faults on Kubernetes (PGSPAN_FAULTS)'
+        : undefined;
     case 'netns':
       return works('unshare', ['-n', 'true']) ? undefined : 'needs the right to make network namespaces';
     case 'mount':
@@ -81,6 +88,7 @@ function findProblem(requirement: Requirement): string | undefined {
     case 'cgroup':
       return process.getuid?.() === 0 && existsSync('/sys/fs/cgroup') ? undefined : 'needs control groups, as root';
     case 'psql':
+    case 'kubectl':
     case 'etcd':
     case 'nft':
     case 'ip':

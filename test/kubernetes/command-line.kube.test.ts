@@ -9,9 +9,10 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { waitUntil } from '../../src/base/wait-until.ts';
+import { needs } from '../kit/requirement.ts';
 import { isWhole, whole } from '../scenarios/runner.ts';
 import { KubernetesCluster } from './kit/cluster.ts';
-import { context, kubectl, needsKubernetes, POSTGRES_IMAGE } from './kit/environment.ts';
+import { context, kubectl, POSTGRES_IMAGE } from './kit/environment.ts';
 import { threeNodes } from './kit/groups.ts';
 import { freshNamespace, inNamespace, installPgspan, pgspan, pgspanResult, removeNamespace } from './kit/install.ts';
 
@@ -20,7 +21,7 @@ const run = promisify(execFile);
 const QUESTION = 'select pg_is_in_recovery(), ssl from pg_stat_ssl where pid = pg_backend_pid()';
 const hasPsql = spawnSync('psql', ['--version']).status === 0;
 
-describe('the command line on Kubernetes', { ...needsKubernetes('cluster'), timeout: 900_000 }, () => {
+describe('the command line on Kubernetes', { ...needs('kubernetes', 'kubectl'), timeout: 900_000 }, () => {
   const cluster = new KubernetesCluster(NAMESPACE);
   const folder = mkdtempSync(join(tmpdir(), 'pgspan-kube-cli-'));
   const inGroup = (...words: string[]) => pgspan([...words, ...inNamespace(NAMESPACE)]);

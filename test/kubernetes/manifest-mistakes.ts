@@ -1,6 +1,6 @@
 /**
  * One manifest for each kind of mistake that one group can have. What `kubectl apply` says to each is in
- * manifest-mistakes.yaml beside this file, recorded from a real API server (crd.test.ts compares); what only pgspan itself sees
+ * manifest-mistakes.yaml beside this file, recorded from a real API server (crd.kube.test.ts compares); what only pgspan itself sees
  * is computed. The page docs/reference/mistakes.md is made of both (scripts/mistakes-reference.ts).
  */
 export interface Mistake {

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { waitUntil } from '../../src/base/wait-until.ts';
-import { context, kubectl, needsKubernetes, POSTGRES_IMAGE } from './kit/environment.ts';
+import { needs } from '../kit/requirement.ts';
+import { context, kubectl, POSTGRES_IMAGE } from './kit/environment.ts';
 import { freshNamespace, inNamespace, installPgspan, pgspan, removeNamespace, ROOT } from './kit/install.ts';
 
 const NAMESPACE = 'pgspan-one-cluster';
@@ -15,7 +16,7 @@ const FAILOVER_TIMEOUT_MS = 60_000;
 
 const inShop = (...words: string[]) => kubectl(['-n', NAMESPACE, ...words]);
 
-describe('examples/one-cluster', { ...needsKubernetes('cluster'), timeout: 900_000 }, () => {
+describe('examples/one-cluster', { ...needs('kubernetes', 'kubectl'), timeout: 900_000 }, () => {
   before(async () => {
     await installPgspan();
     await freshNamespace(NAMESPACE);

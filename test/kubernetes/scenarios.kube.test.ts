@@ -1,9 +1,9 @@
 /** The same scenarios that run in the simulation and on processes, on pods: one of each class of fault. */
 import { after, before, describe, test } from 'node:test';
+import { needs } from '../kit/requirement.ts';
 import { loadScenarios } from '../scenarios/format.ts';
 import { runScenario, whole } from '../scenarios/runner.ts';
 import { KubernetesCluster } from './kit/cluster.ts';
-import { needsKubernetes } from './kit/environment.ts';
 import { threeNodes } from './kit/groups.ts';
 import { freshNamespace, installPgspan, removeNamespace } from './kit/install.ts';
 
@@ -13,7 +13,7 @@ const PATIENCE = Number(process.env.PGSPAN_PATIENCE ?? '4');
 /** All of them, not one of each class: PGSPAN_SCENARIOS=all. Or a part of their names. */
 const CHOICE = process.env.PGSPAN_SCENARIOS ?? 'quick';
 
-describe('scenarios on pods', { ...needsKubernetes('cluster', 'faults'), timeout: 1_500_000 }, () => {
+describe('scenarios on pods', { ...needs('kubernetes', 'kubectl', 'kubernetes-faults'), timeout: 1_500_000 }, () => {
   const cluster = new KubernetesCluster(NAMESPACE);
 
   before(async () => {

@@ -6,6 +6,8 @@
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
  *   PGSPAN_FAULTS    program that breaks pods and clusters (faults.ts); tests of such faults need it
  *
+ * What is missing is said where a test is declared, by `needs('kubernetes', 'kubectl')` (test/kit/requirement.ts).
+ *
  * Load balancers and volumes are the cluster's own: Services of type LoadBalancer must get an address that this machine
  * reaches, and the default StorageClass must make volumes. On kind: cloud-provider-kind, and kind's own class.
  */
@@ -15,27 +17,6 @@ import { promisify } from 'node:util';
 export const PGSPAN_IMAGE = process.env.PGSPAN_IMAGE ?? 'pgspan:dev';
 export const POSTGRES_IMAGE = process.env.POSTGRES_IMAGE ?? 'postgres:18';
 export const FAULTS_PROGRAM = process.env.PGSPAN_FAULTS ?? null;
-
-export type KubernetesNeed = 'cluster' | 'faults';
-
-/** Options for `describe` or `test`: skip with the reason when something is not given. */
-export function needsKubernetes(...needs: readonly KubernetesNeed[]): { skip: string | false } {
-  const missing = needs.flatMap((need) => problem(need) ?? []);
-  return { skip: missing.length === 0 ? false : missing.join('; ') };
-}
-
-function problem(need: KubernetesNeed): string | null {
-  if (need === 'faults') return FAULTS_PROGRAM === null ? 'needs a program that makes faults (PGSPAN_FAULTS)' : null;
-  try {
-    execFileSync('kubectl', ['--context', context(), 'get', 'namespaces', '-o', 'name'], {
-      stdio: 'pipe',
-      timeout: 20_000,
-    });
-    return null;
-  } catch (error) {
-    return `needs kubectl and a Kubernetes cluster (KUBECONFIG): ${(error as Error).message.split('\n')[0]}`;
-  }
-}
 
 /** The contexts of KUBECONFIG, in their order. Throws when there is none. */
 export function contexts(): string[] {
