@@ -1,6 +1,7 @@
 /**
  * The files that a platform puts beside an agent: all that it needs without asking anybody (design.md section 9).
  * Both platforms write them from the same plan; an agent reloads them on SIGHUP (local) or when the file changes.
+ * While a cluster is upgraded an agent may find the file of a newer version: fields that it does not know are passed over.
  */
 import * as z from 'zod';
 
@@ -8,7 +9,7 @@ const nameSchema = z.string().min(1).max(63);
 const portSchema = z.int().min(1).max(65535);
 
 /** How to dial one endpoint: `host` is verified against the certificate; `address`, if known, is dialled instead of resolving. */
-export const endpointSchema = z.strictObject({
+export const endpointSchema = z.object({
   host: z.string().min(1).max(253),
   /** IP address, or null: resolve `host`. */
   address: z.string().nullable(),
@@ -16,7 +17,7 @@ export const endpointSchema = z.strictObject({
 });
 export type Endpoint = z.infer<typeof endpointSchema>;
 
-export const tlsFilesSchema = z.strictObject({
+export const tlsFilesSchema = z.object({
   /** Server certificate and key of this program (PEM paths); also its client certificate towards other agents. */
   certFile: z.string(),
   keyFile: z.string(),
@@ -24,7 +25,7 @@ export const tlsFilesSchema = z.strictObject({
   caFile: z.string(),
 });
 
-export const peerSchema = z.strictObject({
+export const peerSchema = z.object({
   node: nameSchema,
   group: nameSchema,
   /** PostgreSQL of that node. */
@@ -39,8 +40,8 @@ export const peerSchema = z.strictObject({
 export type Peer = z.infer<typeof peerSchema>;
 
 export const storeConfigSchema = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('local'), endpoint: endpointSchema }),
-  z.strictObject({
+  z.object({ kind: z.literal('local'), endpoint: endpointSchema }),
+  z.object({
     kind: z.literal('etcd'),
     endpoints: z.array(endpointSchema).min(1).max(9),
     /** Key of the record. */
@@ -50,7 +51,7 @@ export const storeConfigSchema = z.discriminatedUnion('kind', [
     /** False: plain HTTP, for benchmarks beside peers that use it. */
     secure: z.boolean(),
   }),
-  z.strictObject({
+  z.object({
     kind: z.literal('lease'),
     /** The Kubernetes API; null: where the environment of a container says. */
     endpoint: endpointSchema.nullable(),
@@ -65,14 +66,14 @@ export const storeConfigSchema = z.discriminatedUnion('kind', [
 export type StoreConfig = z.infer<typeof storeConfigSchema>;
 
 /** Numbers of detection and fence, in milliseconds. */
-export const timingSchema = z.strictObject({
+export const timingSchema = z.object({
   detectionMs: z.int().min(300).max(60_000),
   fenceMs: z.int().min(600).max(180_000),
   memberTimeoutMs: z.int().min(1000),
 });
 export type Timing = z.infer<typeof timingSchema>;
 
-export const instanceConfigSchema = z.strictObject({
+export const instanceConfigSchema = z.object({
   globalCluster: nameSchema,
   group: nameSchema,
   node: nameSchema,
@@ -81,7 +82,7 @@ export const instanceConfigSchema = z.strictObject({
   /** This node makes the first database when there is no record and nobody has data. True for exactly one node of the global cluster. */
   bootstraps: z.boolean(),
   /** Where things lie; all absolute. */
-  paths: z.strictObject({
+  paths: z.object({
     /** Folder that holds initdb, postgres, pg_basebackup, pg_rewind; "auto": where they are found, that of the data's version first. */
     postgresBin: z.string(),
     /** PGDATA; inside a folder of its own (a mount may hold lost+found). */
@@ -93,7 +94,7 @@ export const instanceConfigSchema = z.strictObject({
     /** PostgreSQL's log file; null: inherits the agent's stderr. */
     postgresLog: z.string().nullable(),
   }),
-  listen: z.strictObject({
+  listen: z.object({
     /** Address to bind for PostgreSQL, agent and forwarder, and the source of every connection that this node makes; null: all addresses. */
     address: z.string().nullable(),
     postgresPort: portSchema,
@@ -112,7 +113,7 @@ export const instanceConfigSchema = z.strictObject({
   peers: z.array(peerSchema).min(1).max(64),
   store: storeConfigSchema,
   timing: timingSchema,
-  replication: z.strictObject({
+  replication: z.object({
     minCopies: z.int().min(1).max(32),
     /** Largest number of voting members in one site if the loss of a site must be survived, else 0. */
     siteMembersMax: z.int().min(0).max(32),
@@ -124,7 +125,7 @@ export const instanceConfigSchema = z.strictObject({
       .min(0)
       .default(16 * 1024 * 1024),
   }),
-  postgresql: z.strictObject({
+  postgresql: z.object({
     /** Settings of the plan, in PostgreSQL's own spelling, without quotes. The agent adds only what changes with the leader. */
     parameters: z.record(z.string(), z.string()),
     /** Lines of pg_hba.conf, first match wins. */
@@ -132,7 +133,7 @@ export const instanceConfigSchema = z.strictObject({
     /** Lines of pg_ident.conf. */
     ident: z.array(z.string()),
   }),
-  bootstrap: z.strictObject({
+  bootstrap: z.object({
     database: nameSchema,
     owner: nameSchema,
     /** File that holds the owner's password and nothing else (owner-only). */
@@ -142,7 +143,7 @@ export const instanceConfigSchema = z.strictObject({
   /** Roles that the leader makes and keeps. */
   roles: z
     .array(
-      z.strictObject({
+      z.object({
         name: nameSchema,
         /** As in CREATE ROLE. */
         attributes: z.array(z.string().regex(/^[A-Z]{1,20}$/)).max(32),
@@ -155,18 +156,18 @@ export const instanceConfigSchema = z.strictObject({
 });
 export type InstanceConfig = z.infer<typeof instanceConfigSchema>;
 
-export const proxyConfigSchema = z.strictObject({
+export const proxyConfigSchema = z.object({
   globalCluster: nameSchema,
   group: nameSchema,
   /** Name of this proxy, `<group>-proxy-<n>`. */
   name: nameSchema,
   generation: z.int().min(1),
-  listen: z.strictObject({
-    write: z.strictObject({ address: z.string().nullable(), port: portSchema }),
+  listen: z.object({
+    write: z.object({ address: z.string().nullable(), port: portSchema }),
     /** null: read routing is off. */
-    read: z.strictObject({ address: z.string().nullable(), port: portSchema }).nullable(),
+    read: z.object({ address: z.string().nullable(), port: portSchema }).nullable(),
     /** /livez, /readyz, /metrics over HTTPS. */
-    health: z.strictObject({ address: z.string().nullable(), port: portSchema }),
+    health: z.object({ address: z.string().nullable(), port: portSchema }),
     /** Accept PROXY protocol v2 on the client ports, and from whom (CIDR); empty: never. */
     proxyProtocolFrom: z.array(z.string()),
   }),
@@ -177,7 +178,7 @@ export const proxyConfigSchema = z.strictObject({
   /** Read route: the leader only if no read node can serve. */
   readFallsBackToLeader: z.boolean(),
   /** Named limits; defaults and reasons in core. */
-  limits: z.strictObject({
+  limits: z.object({
     connectionsMax: z.int().min(1),
     holdMs: z.int().min(0),
     heldConnectionsMax: z.int().min(0),

@@ -11,6 +11,9 @@
  *      <- beat      every HEARTBEAT_INTERVAL_MS, only from a node that acts as leader
  *      -> echo      an instance agent's answer to each beat: the nonce proves it was heard *after* it was sent
  *      -> request   ask, promise, ... (instance agents only); <- response with the same id
+ *
+ * While a cluster is upgraded, two versions talk. So a reader passes over fields and publications that it does not know, and
+ * answers a request that it does not know with an error; a new field is optional, and a change of meaning is a new protocol.
  */
 import * as z from 'zod';
 import { memberSchema } from './record.ts';
@@ -40,7 +43,7 @@ export const leaderPhaseSchema = z.enum(['none', 'elected', 'published', 'handin
 export type LeaderPhase = z.infer<typeof leaderPhaseSchema>;
 
 /** What the publisher knows of the leader. The highest (term, version) wins; of equals, what the leader itself says. */
-export const leaderViewSchema = z.strictObject({
+export const leaderViewSchema = z.object({
   term: z.int().min(0),
   version: z.int().min(0),
   /** Node name; null before the first bootstrap. Its addresses are in the plan, by name. */
@@ -65,11 +68,11 @@ export const nodeActivitySchema = z.enum([
 export type NodeActivity = z.infer<typeof nodeActivitySchema>;
 
 /** What only the leader can tell of its leadership; followers need it before they may connect. */
-export const leadingSchema = z.strictObject({
+export const leadingSchema = z.object({
   /** The timeline that it writes, and where each ancestor of it ended. */
-  lineage: z.strictObject({
+  lineage: z.object({
     timeline: z.int().min(1),
-    history: z.array(z.strictObject({ timeline: z.int().min(1), endLsn: lsnSchema })).max(10_000),
+    history: z.array(z.object({ timeline: z.int().min(1), endLsn: lsnSchema })).max(10_000),
   }),
   /** The checkpoint after the promotion is done: only from then on pg_rewind sees the new timeline. */
   isRewindable: z.boolean(),
@@ -78,7 +81,7 @@ export const leadingSchema = z.strictObject({
 });
 export type Leading = z.infer<typeof leadingSchema>;
 
-export const stateMessageSchema = z.strictObject({
+export const stateMessageSchema = z.object({
   type: z.literal('state'),
   node: nameSchema,
   group: nameSchema,
@@ -88,7 +91,7 @@ export const stateMessageSchema = z.strictObject({
   promisedTerm: z.int().min(0),
   activity: nodeActivitySchema,
   /** Constant word for machines, whole sentence for people. */
-  reason: z.strictObject({ code: z.string().max(64), message: z.string().max(1000) }),
+  reason: z.object({ code: z.string().max(64), message: z.string().max(1000) }),
   /** PostgreSQL's server_version_num, such as 150018; null while it is not known. */
   serverVersion: z.int().nullable().optional(),
   /** PostgreSQL runs, accepts connections, and (when it follows) has reached consistency: reads may go here. */
@@ -104,7 +107,7 @@ export const stateMessageSchema = z.strictObject({
 });
 export type StateMessage = z.infer<typeof stateMessageSchema>;
 
-export const beatMessageSchema = z.strictObject({
+export const beatMessageSchema = z.object({
   type: z.literal('beat'),
   nonce: z.int().min(0),
   term: z.int().min(1),
@@ -114,7 +117,7 @@ export const beatMessageSchema = z.strictObject({
 });
 export type BeatMessage = z.infer<typeof beatMessageSchema>;
 
-export const echoMessageSchema = z.strictObject({
+export const echoMessageSchema = z.object({
   type: z.literal('echo'),
   nonce: z.int().min(0),
   promisedTerm: z.int().min(0),
@@ -166,10 +169,10 @@ function isLsnOrNull(value: unknown): boolean {
   return value === null || (typeof value === 'string' && LSN_TEXT.test(value));
 }
 
-const positionSchema = z.strictObject({ timeline: z.int().min(1), lsn: lsnSchema });
+const positionSchema = z.object({ timeline: z.int().min(1), lsn: lsnSchema });
 
 /** Answer to `ask`: what a member thinks of the leader, and where it is (core/leadership/candidacy.ts, AskAnswer). */
-export const askAnswerSchema = z.strictObject({
+export const askAnswerSchema = z.object({
   node: nameSchema,
   incarnation: memberSchema.shape.incarnation,
   group: nameSchema,
@@ -187,7 +190,7 @@ export const askAnswerSchema = z.strictObject({
 export type AskAnswerMessage = z.infer<typeof askAnswerSchema>;
 
 /** Answer to `promise`: granted with or without a known position, or refused with the reason. */
-export const promiseAnswerSchema = z.strictObject({
+export const promiseAnswerSchema = z.object({
   node: nameSchema,
   incarnation: memberSchema.shape.incarnation,
   granted: z.boolean(),
@@ -199,20 +202,20 @@ export type PromiseAnswerMessage = z.infer<typeof promiseAnswerSchema>;
 
 /** What an instance agent may ask another; parameters and answer by method. */
 export const requestMessageSchema = z.discriminatedUnion('method', [
-  z.strictObject({
+  z.object({
     type: z.literal('request'),
     id: z.int().min(0),
     method: z.literal('ask'),
     leader: nameSchema,
     term: z.int().min(0),
   }),
-  z.strictObject({
+  z.object({
     type: z.literal('request'),
     id: z.int().min(0),
     method: z.literal('promise'),
     term: z.int().min(1),
   }),
-  z.strictObject({
+  z.object({
     type: z.literal('request'),
     id: z.int().min(0),
     /** Switchover: the old leader has promised `term` to the receiver and shut down; `promise` is its answer. */
@@ -220,7 +223,7 @@ export const requestMessageSchema = z.discriminatedUnion('method', [
     term: z.int().min(1),
     promise: promiseAnswerSchema,
   }),
-  z.strictObject({
+  z.object({
     type: z.literal('request'),
     id: z.int().min(0),
     /**
@@ -235,7 +238,21 @@ export const requestMessageSchema = z.discriminatedUnion('method', [
 ]);
 export type RequestMessage = z.infer<typeof requestMessageSchema>;
 
-export const responseMessageSchema = z.strictObject({
+const METHODS: readonly string[] = requestMessageSchema.options.map(({ shape }) => shape.method.value);
+
+export interface UnknownRequest {
+  readonly id: number;
+  readonly method: string;
+}
+
+/** A request that only a newer version knows: it is answered with an error, so that the stream lives. Null for all else. */
+export function readUnknownRequest(value: unknown): UnknownRequest | null {
+  const { type, id, method } = (value ?? {}) as Record<string, unknown>;
+  const isUnknown = type === 'request' && isCount(id) && typeof method === 'string' && !METHODS.includes(method);
+  return isUnknown ? { id: id as number, method: (method as string).slice(0, 63) } : null;
+}
+
+export const responseMessageSchema = z.object({
   type: z.literal('response'),
   id: z.int().min(0),
   ask: askAnswerSchema.optional(),
@@ -251,6 +268,14 @@ export const publisherMessageSchema = z.discriminatedUnion('type', [
   beatMessageSchema,
   responseMessageSchema,
 ]);
+const PUBLISHED_TYPES: readonly string[] = publisherMessageSchema.options.map(({ shape }) => shape.type.value);
+
+/** Something that only a newer version tells: passed over. */
+export function isUnknownPublication(value: unknown): boolean {
+  const { type } = (value ?? {}) as { type?: unknown };
+  return typeof type === 'string' && !PUBLISHED_TYPES.includes(type);
+}
+
 export type PublisherMessage = z.infer<typeof publisherMessageSchema>;
 
 /** All that a subscriber sends. */

@@ -11,6 +11,7 @@ import {
   type EchoMessage,
   HEARTBEAT_INTERVAL_MS,
   LINE_BYTES_MAX,
+  isUnknownPublication,
   publisherMessageSchema,
   readBeat,
   type RequestMessage,
@@ -214,9 +215,10 @@ export class PeerLink {
   }
 
   #onMessage(socket: TLSSocket, value: unknown): void {
-    const message = readBeat(value) ?? publisherMessageSchema.parse(value);
     const { view } = this;
     view.heardAtMs = performance.now();
+    if (isUnknownPublication(value)) return;
+    const message = readBeat(value) ?? publisherMessageSchema.parse(value);
     switch (message.type) {
       case 'state':
         if (message.node !== view.peer.node) throw new Error(`it says that it is "${message.node}"`);

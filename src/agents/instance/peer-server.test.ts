@@ -237,6 +237,17 @@ describe('the port of an agent', () => {
       await waitUntil('the answer came', LIMIT, () => node.text.includes('{"type":"response","id":2,"accepted":true}'));
     });
 
+    test('passes over the fields of a newer version, and answers its requests with an error', async () => {
+      const node = await subscribe('another node');
+      node.socket.write(`${JSON.stringify({ type: 'request', id: 4, method: 'divine', omen: 'bird' })}\n`);
+      await waitUntil('the answer came', LIMIT, () =>
+        node.text.includes('Cannot answer \\"divine\\": this agent does not'),
+      );
+      node.socket.write(`${JSON.stringify({ ...echo, nonce: 99, mood: 'good' })}\n`);
+      await waitUntil('the echo arrived', LIMIT, () => echoes.some(({ echo: one }) => one.nonce === 99));
+      assert.ok(!node.isClosed);
+    });
+
     test('closes the stream of a proxy that says anything, and counts no echo of it', async () => {
       const proxy = await subscribe('a proxy');
       proxy.socket.write(`${JSON.stringify({ ...echo, nonce: 88 })}\n`);
@@ -250,7 +261,6 @@ describe('the port of an agent', () => {
         'no JSON': 'hello\n',
         'no object': '[]\n',
         'nothing that is known': '{"type":"order","path":"/v1/failover"}\n',
-        'a field too many': `${JSON.stringify({ ...request(1), sudo: true })}\n`,
         'a term below zero': `${JSON.stringify({ ...request(1), term: -1 })}\n`,
         'a term beyond numbers': `{"type":"request","id":1,"method":"promise","term":1e400}\n`,
         'a name too long': `${JSON.stringify({ ...request(1), leader: 'x'.repeat(64) })}\n`,

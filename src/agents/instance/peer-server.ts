@@ -15,6 +15,8 @@ import {
   type EchoMessage,
   LINE_BYTES_MAX,
   readEcho,
+  readUnknownRequest,
+  type UnknownRequest,
   type RequestMessage,
   type ResponseMessage,
   type StateMessage,
@@ -168,7 +170,11 @@ export class PeerServer {
     const onLine = (line: string): void => {
       if (!subscriber.isNode) throw new Error('only nodes may send on the stream');
       const value = parseJsonLine(line);
-      const message = readEcho(value) ?? subscriberMessageSchema.parse(value);
+      const echo = readEcho(value);
+      if (echo !== null) return this.#handlers.onEcho(identity.name, echo);
+      const unknown = readUnknownRequest(value);
+      if (unknown !== null) return this.#refuseUnknown(subscriber, unknown);
+      const message = subscriberMessageSchema.parse(value);
       if (message.type === 'echo') return this.#handlers.onEcho(identity.name, message);
       if (requests >= REQUESTS_PER_STREAM_MAX) throw new Error('too many requests at a time');
       requests++;
@@ -191,6 +197,11 @@ export class PeerServer {
     this.#send(subscriber, encodeJsonLine(this.#handlers.state(), LINE_BYTES_MAX));
     socket.on('data', onData);
     if (head.length > 0) onData(head);
+  }
+
+  #refuseUnknown(subscriber: Subscriber, { id, method }: UnknownRequest): void {
+    const error = `Cannot answer "${method}": this agent does not know it, and is of an older version`;
+    this.#send(subscriber, encodeJsonLine({ type: 'response', id, error }, LINE_BYTES_MAX));
   }
 
   async #answer(subscriber: Subscriber, request: RequestMessage): Promise<void> {
