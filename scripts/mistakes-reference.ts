@@ -8,7 +8,10 @@ import { parse, stringify } from 'yaml';
 import { type ManifestProblem, problemLine } from '../src/api/manifest-error.ts';
 import { parsePostgresGroup } from '../src/api/parse-manifest.ts';
 import { findProblems } from '../src/core/topology/validate.ts';
-import { groupManifest, mergeFields } from '../test/kit/manifests.ts';
+import { acceptManifest } from '../src/operator/accept-manifest.ts';
+import { takeSources } from '../src/operator/take-sources.ts';
+import type { KubeObject } from '../src/platform/kubernetes/kube-object.ts';
+import { groupManifest, mergeFields, postgresGroup } from '../test/kit/manifests.ts';
 import { type Mistake, MISTAKES } from '../test/kubernetes/manifest-mistakes.ts';
 
 export const MISTAKES_PAGE = 'docs/reference/mistakes.md';
@@ -40,8 +43,48 @@ ${table(early, ({ title }) => words[title] ?? '')}
 ## Refused by the operator
 
 ${table(late, problems)}
+
+## Refused by the operator, because of what else is there
+
+| mistake | what you read |
+|---|---|
+${SURROUNDINGS.map(([title, said]) => `| ${title} | ${cell(said)} |`).join('\n')}
 `;
 }
+
+const asObject = (fields: Parameters<typeof groupManifest>[0], createdAt = '2026-11-21T00:00:00Z') => {
+  const manifest = groupManifest({ namespace: 'shop', ...fields }) as unknown as KubeObject;
+  return { ...manifest, metadata: { ...manifest.metadata, uid: manifest.metadata.name, creationTimestamp: createdAt } };
+};
+
+function refusalOf(verdict: { readonly kind: string; readonly reason?: string; readonly message?: string }): string {
+  if (verdict.kind !== 'refused') throw new TypeError('Cannot make the page: a mistake is accepted');
+  return `${verdict.reason}: ${verdict.message}`;
+}
+
+/** What the operator finds with the other groups, Secrets and ConfigMaps of the namespace. */
+const SURROUNDINGS: readonly (readonly [title: string, said: string])[] = [
+  [
+    'two groups of one namespace in one global cluster',
+    refusalOf(acceptManifest(asObject({ name: 'ait' }, '2026-11-22T00:00:00Z'), [asObject({ name: 'leo' })])),
+  ],
+  [
+    'a field whose feature this version does not have',
+    refusalOf(acceptManifest(asObject({ spec: { pooler: { type: 'pgpool' } } }), [])),
+  ],
+  [
+    'a Secret and a ConfigMap that are not there',
+    refusalOf(
+      takeSources(
+        postgresGroup({
+          namespace: 'shop',
+          spec: { bootstrap: { secretRef: { name: 'orders' } }, postgresql: { configMapRef: { name: 'settings' } } },
+        }),
+        new Map(),
+      ),
+    ),
+  ],
+];
 
 function table(mistakes: readonly Mistake[], said: (mistake: Mistake) => string): string {
   const rows = mistakes.map((mistake) => {

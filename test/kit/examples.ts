@@ -1,4 +1,4 @@
-/** Every PostgresGroup of examples/, one by one. */
+/** The objects of examples/, one by one. */
 import { globSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
@@ -14,12 +14,20 @@ export interface ExampleManifest {
   readonly manifest: Record<string, unknown>;
 }
 
+/** Every PostgresGroup. */
 export function exampleManifests(): ExampleManifest[] {
+  return exampleObjects().filter(({ manifest }) => isPostgresGroup(manifest));
+}
+
+/** Every object, of whatever kind. */
+export function exampleObjects(): ExampleManifest[] {
   return globSync('examples/**/*.yaml', { cwd: ROOT })
     .toSorted()
     .flatMap((file) =>
-      parseAllDocuments(readFileSync(join(ROOT, file), 'utf8'))
-        .map((document, index) => ({ file, index, manifest: document.toJS() as Record<string, unknown> }))
-        .filter(({ manifest }) => isPostgresGroup(manifest)),
+      parseAllDocuments(readFileSync(join(ROOT, file), 'utf8')).map((document, index) => ({
+        file,
+        index,
+        manifest: document.toJS() as Record<string, unknown>,
+      })),
     );
 }

@@ -14,7 +14,7 @@ import {
   postgresGroupStatusSchema,
 } from '../../src/api/postgres-group-status.ts';
 import { findProblems } from '../../src/core/topology/validate.ts';
-import { exampleManifests } from '../kit/examples.ts';
+import { exampleManifests, exampleObjects } from '../kit/examples.ts';
 import { openTestKube, type TestKube } from '../kit/kube-api.ts';
 import { applyCrd, groupsPath } from '../kit/kube-crd.ts';
 import { groupManifest, mergeFields } from '../kit/manifests.ts';
@@ -44,6 +44,18 @@ describe('PostgresGroup on a real API server', needs('kubernetes'), () => {
       const answer = await kube.ask('POST', `${groupsPath(kube)}?dryRun=All&${STRICT}`, { body: here });
       assert.equal(answer.status, 201, JSON.stringify(answer.body));
       assert.deepEqual(specOf(answer.body), specOf(here));
+    });
+  }
+
+  for (const { file, index, manifest } of exampleObjects().filter((one) => one.manifest.kind === 'Deployment')) {
+    test(`${file}, document ${index + 1}, is accepted, and its pods pass \`restricted\``, async () => {
+      const base = `/apis/apps/v1/namespaces/${kube.namespace}/deployments`;
+      await kube.call('POST', `${base}?dryRun=All&${STRICT}`, manifest);
+      const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
+      await kube.call('PATCH', `/api/v1/namespaces/${kube.namespace}`, { metadata: { labels } });
+      const { template } = (manifest as { spec: { template: { spec: object } } }).spec;
+      const pod = { metadata: { name: 'example' }, spec: template.spec };
+      await kube.call('POST', `/api/v1/namespaces/${kube.namespace}/pods?dryRun=All&${STRICT}`, pod);
     });
   }
 

@@ -188,7 +188,7 @@ function chartMetadata(version: string): object {
     type: 'application',
     version,
     appVersion: version,
-    kubeVersion: '>=1.30.0-0',
+    kubeVersion: '>=1.31.0-0',
     keywords: ['postgresql', 'replication', 'high-availability', 'operator'],
   };
 }
