@@ -114,6 +114,8 @@ export const beatMessageSchema = z.object({
   flushLsn: lsnSchema.nullable(),
   /** Age of the newest probe commit that got its write quorum, in ms. */
   probeAgeMs: z.int().min(0),
+  /** Age of PostgreSQL's newest answer to anything, in ms: a commit may wait for a disk or a standby, a question does not. */
+  answerAgeMs: z.int().min(0).optional(),
 });
 export type BeatMessage = z.infer<typeof beatMessageSchema>;
 
@@ -139,7 +141,8 @@ export function readBeat(value: unknown): BeatMessage | null {
     isCount(one.nonce) &&
     isCount(one.term) &&
     isLsnOrNull(one.flushLsn) &&
-    isCount(one.probeAgeMs)
+    isCount(one.probeAgeMs) &&
+    (one.answerAgeMs === undefined || isCount(one.answerAgeMs))
     ? (one as BeatMessage)
     : null;
 }

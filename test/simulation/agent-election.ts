@@ -68,6 +68,7 @@ export class Election {
       isRefused: view?.isRefused === true && !view.isConnected,
       handsOver: view?.isConnected === true && leads && view.state?.leading?.handsOver === true,
       probeAgeMs: view?.beat?.term === record.term ? view.beat.probeAgeMs : null,
+      answerAgeMs: null,
       walArrivedAtMs: agent.server.walArrivedAtMs,
       hasStreamingQuorum: agent.server.receiver !== null,
     }).isSuspect;

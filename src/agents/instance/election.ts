@@ -144,6 +144,7 @@ export class Election {
       isRefused: view?.isRefused === true && !view.isConnected,
       handsOver: view?.isConnected === true && leads && state.leading?.handsOver === true,
       probeAgeMs: view?.beat?.term === record.term ? view.beat.probeAgeMs : null,
+      answerAgeMs: view?.beat?.term === record.term ? (view.beat.answerAgeMs ?? null) : null,
       walArrivedAtMs: this.#observer.view.walArrivedAtMs,
       hasStreamingQuorum: this.#observer.view.hasReceiver,
     });

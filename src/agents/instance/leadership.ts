@@ -23,6 +23,8 @@ import { encodeLineage } from './voter-file.ts';
 
 /** A hung PostgreSQL is found within a few of these; each is a small WAL record and a commit that waits for the quorum. */
 const PROBE_INTERVAL_MS = 1000;
+/** While a probe is late, PostgreSQL is asked this often whether it answers at all. */
+const ANSWER_INTERVAL_MS = 500;
 /** How often the members, their lag and their slots are looked at. */
 const MEMBERS_INTERVAL_MS = 2000;
 /** Higher promises are left this long to whoever asked for them, before the leader calls them a false alarm. */
@@ -66,6 +68,9 @@ export class Leadership {
   #isRewindable = false;
   #isActive = true;
   #probedAtMs = performance.now();
+  /** When PostgreSQL last answered a question that needs no flush; asked only while a probe is late. */
+  #answeredAtMs = Number.NEGATIVE_INFINITY;
+  #isAsking = false;
   #probeLsn: Lsn | null = null;
   #isConfirming = false;
   #higherPromiseSinceMs: number | null = null;
@@ -218,7 +223,9 @@ export class Leadership {
       term: record.term,
       flushLsn: formatLsnOrNull(this.#probeLsn),
       probeAgeMs: Math.max(0, Math.round(nowMs - this.#probedAtMs)),
+      answerAgeMs: Math.max(0, Math.round(nowMs - Math.max(this.#probedAtMs, this.#answeredAtMs))),
     });
+    if (nowMs - this.#probedAtMs >= this.#node.config.timing.detectionMs) void this.#askWhetherItAnswers();
     this.#guard(record);
     this.#reaffirmIfNeeded(record);
   }
@@ -352,6 +359,20 @@ export class Leadership {
       await delay(Math.max(0, PROBE_INTERVAL_MS - (performance.now() - startedAtMs)));
     }
     this.#isProbing = false;
+  }
+
+  async #askWhetherItAnswers(): Promise<void> {
+    if (this.#isAsking || performance.now() - this.#answeredAtMs < ANSWER_INTERVAL_MS) return;
+    this.#isAsking = true;
+    const askedAtMs = performance.now();
+    try {
+      await this.#node.sql.query('select 1');
+      this.#answeredAtMs = askedAtMs;
+    } catch (error) {
+      this.#node.log.debug({ error: (error as Error).message }, 'PostgreSQL does not answer');
+    } finally {
+      this.#isAsking = false;
+    }
   }
 
   /** The end of recovery is on w members, since the probe behind it is: clients may come. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { decideSuspicion, type LeaderSigns, PROBE_DETECTION_FACTOR } from './suspicion.ts';
+import { decideSuspicion, type LeaderSigns, PROBE_DETECTION_FACTOR, STALL_DETECTION_FACTOR } from './suspicion.ts';
 
 const DETECTION_MS = 1000;
 const codeOf = (given: Partial<LeaderSigns>): string =>
@@ -11,6 +11,7 @@ const codeOf = (given: Partial<LeaderSigns>): string =>
     isRefused: false,
     handsOver: false,
     probeAgeMs: 100,
+    answerAgeMs: null,
     walArrivedAtMs: 0,
     hasStreamingQuorum: true,
     ...given,
@@ -29,6 +30,14 @@ describe('a leader is', () => {
   test('suspected when its PostgreSQL hangs under a living agent', () => {
     assert.equal(codeOf({ probeAgeMs: DETECTION_MS * PROBE_DETECTION_FACTOR }), 'LeaderHangs');
     assert.equal(codeOf({ probeAgeMs: DETECTION_MS * PROBE_DETECTION_FACTOR - 1 }), 'LeaderAlive');
+  });
+  test('given more time when it answers and only its commits wait, as for a disk', () => {
+    const stalledMs = DETECTION_MS * STALL_DETECTION_FACTOR;
+    const signs = { nowMs: 100_000, lastBeatAtMs: 99_900 };
+    assert.equal(codeOf({ ...signs, probeAgeMs: stalledMs - 1, answerAgeMs: 500 }), 'LeaderAlive');
+    assert.equal(codeOf({ ...signs, probeAgeMs: stalledMs, answerAgeMs: 500 }), 'LeaderStalls');
+    const silentMs = DETECTION_MS * PROBE_DETECTION_FACTOR;
+    assert.equal(codeOf({ ...signs, probeAgeMs: silentMs, answerAgeMs: silentMs }), 'LeaderHangs');
   });
   test('not blamed for slow commits while its WAL flows', () => {
     const probeAgeMs = 60_000;

@@ -15,6 +15,8 @@ export interface LeaderSigns {
   readonly handsOver: boolean;
   /** Age of the leader's newest probe commit as of `lastBeatAtMs`; null when it told none. */
   readonly probeAgeMs: number | null;
+  /** Age of the newest answer of the leader's PostgreSQL to anything, told with the same heartbeat. */
+  readonly answerAgeMs: number | null;
   /**
    * When more WAL of the leader was last seen to arrive at this member. A leader whose commits are slow while its WAL flows
    * is busy, as with a bulk load on a slow disk, and whoever took over would be as slow.
@@ -35,6 +37,12 @@ export type Suspicion = { readonly isSuspect: boolean; readonly reason: Reason }
  */
 export const PROBE_DETECTION_FACTOR = 3;
 
+/**
+ * One that answers questions and cannot commit waits for its disk. A volume under a bulk load or a checkpoint may hold up every
+ * flush for some seconds, and those of the others are no faster; after this multiple of `detection` it is held for broken.
+ */
+export const STALL_DETECTION_FACTOR = 10;
+
 export function decideSuspicion(signs: LeaderSigns): Suspicion {
   const suspect = (code: string, message: string): Suspicion => ({ isSuspect: true, reason: { code, message } });
   if (signs.handsOver) return suspect('LeaderHandsOver', 'The leader says that its PostgreSQL is gone');
@@ -42,13 +50,16 @@ export function decideSuspicion(signs: LeaderSigns): Suspicion {
   const silenceMs = signs.nowMs - signs.lastBeatAtMs;
   if (silenceMs >= signs.detectionMs)
     return suspect('LeaderSilent', `No heartbeat from the leader for ${Math.round(silenceMs)} ms`);
-  const hungMs = signs.detectionMs * PROBE_DETECTION_FACTOR;
-  const isCommitLate = signs.probeAgeMs !== null && signs.hasStreamingQuorum && signs.probeAgeMs >= hungMs;
-  if (isCommitLate && signs.nowMs - signs.walArrivedAtMs >= hungMs) {
-    return suspect(
-      'LeaderHangs',
-      `The leader's PostgreSQL has not committed for ${signs.probeAgeMs} ms, and sends no WAL`,
-    );
+  if (signs.probeAgeMs !== null && signs.hasStreamingQuorum) {
+    const { detectionMs, probeAgeMs, answerAgeMs, walArrivedAtMs, nowMs } = signs;
+    const isLate = (ageMs: number, factor: number): boolean => ageMs >= detectionMs * factor;
+    if (isLate(probeAgeMs, PROBE_DETECTION_FACTOR) && isLate(nowMs - walArrivedAtMs, PROBE_DETECTION_FACTOR)) {
+      const what = `has not committed for ${probeAgeMs} ms`;
+      if (isLate(answerAgeMs ?? probeAgeMs, PROBE_DETECTION_FACTOR))
+        return suspect('LeaderHangs', `The leader's PostgreSQL ${what}, sends no WAL and answers nothing`);
+      if (isLate(probeAgeMs, STALL_DETECTION_FACTOR))
+        return suspect('LeaderStalls', `The leader's PostgreSQL ${what} and sends no WAL: its disk may have failed`);
+    }
   }
   return { isSuspect: false, reason: { code: 'LeaderAlive', message: 'The leader is heard' } };
 }
