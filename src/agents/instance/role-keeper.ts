@@ -25,7 +25,7 @@ type KeeperNode = Pick<NodeContext, 'config' | 'sql' | 'log'>;
 export class RoleKeeper {
   readonly #node: KeeperNode;
   readonly #isLeading: () => boolean;
-  #running: Promise<void> | null = null;
+  #isRunning = false;
   #isAskedAgain = false;
   #retry: NodeJS.Timeout | null = null;
   #lastProblem = '';
@@ -39,7 +39,7 @@ export class RoleKeeper {
   /** Soon, and once for several calls. Never throws. */
   keep(): void {
     this.#isAskedAgain = true;
-    this.#running ??= this.#run();
+    if (!this.#isRunning) void this.#run();
   }
 
   stop(): void {
@@ -48,6 +48,7 @@ export class RoleKeeper {
   }
 
   async #run(): Promise<void> {
+    this.#isRunning = true;
     try {
       while (this.#isAskedAgain && this.#isLeading()) {
         this.#isAskedAgain = false;
@@ -62,7 +63,7 @@ export class RoleKeeper {
       this.#retry = setTimeout(() => this.keep(), RETRY_MS);
     } finally {
       this.#isAskedAgain = false;
-      this.#running = null;
+      this.#isRunning = false;
     }
   }
 
