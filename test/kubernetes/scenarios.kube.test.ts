@@ -10,7 +10,7 @@ import { freshNamespace, installPgspan, removeNamespace } from './kit/install.ts
 const NAMESPACE = 'pgspan-scenarios';
 /** One machine plays three of them, and the control plane besides: only the promises about data stay as they are. */
 const PATIENCE = Number(process.env.PGSPAN_PATIENCE ?? '4');
-/** All of them, not one of each class: PGSPAN_SCENARIOS=all. Or a part of their names. */
+/** All of them, not one of each class: PGSPAN_SCENARIOS=all. Or parts of their names, with commas. */
 const CHOICE = process.env.PGSPAN_SCENARIOS ?? 'quick';
 
 describe('scenarios on pods', { ...needs('kubernetes', 'kubectl', 'kubernetes-faults'), timeout: 1_500_000 }, () => {
@@ -28,7 +28,8 @@ describe('scenarios on pods', { ...needs('kubernetes', 'kubectl', 'kubernetes-fa
   });
 
   const chosen = loadScenarios('kubernetes').filter(
-    ({ quick, name }) => CHOICE === 'all' || (CHOICE === 'quick' ? quick : name.includes(CHOICE)),
+    ({ quick, name }) =>
+      CHOICE === 'all' || (CHOICE === 'quick' ? quick : CHOICE.split(',').some((part) => name.includes(part))),
   );
   for (const scenario of chosen)
     test(`${scenario.title} (${scenario.name})`, { timeout: 300_000 }, async (context) => {

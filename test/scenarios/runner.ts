@@ -233,8 +233,9 @@ async function runStep(
 }
 
 async function resolveTarget(cluster: ScenarioCluster, text: string, cast: Cast): Promise<string> {
-  if (text === 'record') return text;
+  if (text === 'record' || text === 'operator' || text === 'kubelet') return text;
   const [, word, rest = ''] = /^(leader|follower|other|former)(.*)$/.exec(text) as unknown as [string, string, string];
-  const name = word === 'leader' ? ((await cluster.status()).leader as string) : cast[word as 'former'];
+  const name = word === 'leader' ? (await cluster.status()).leader : cast[word as 'former'];
+  assert.ok(name !== null, 'nobody could be asked who leads');
   return rest === '-group' ? (cast.groups[name] as string) : name + rest;
 }
