@@ -46,6 +46,8 @@ export function monotonicMs(): number {
 export interface WriterOptions {
   /** Default STATEMENT_TIMEOUT_MS. */
   readonly statementTimeoutMs?: number;
+  /** Default STATEMENT_TIMEOUT_MS. */
+  readonly connectTimeoutMs?: number;
   /** Default: after the highest key of the table. */
   readonly firstKey?: number;
   /** Default `session`: one connection as long as it lives. `connect`: a new one for each row. */
@@ -54,7 +56,8 @@ export interface WriterOptions {
 
 /** @param intervalMs from one write to the next. */
 export function startWriter(target: WriterTarget, intervalMs: number, options: WriterOptions = {}): WriterProcess {
-  const { statementTimeoutMs = STATEMENT_TIMEOUT_MS, firstKey, mode = 'session' } = options;
+  const { statementTimeoutMs = STATEMENT_TIMEOUT_MS, connectTimeoutMs = STATEMENT_TIMEOUT_MS, firstKey } = options;
+  const { mode = 'session' } = options;
   const child = runClient('write', target, [
     '--interval-ms',
     String(intervalMs),
@@ -64,7 +67,7 @@ export function startWriter(target: WriterTarget, intervalMs: number, options: W
     mode,
     ...(firstKey === undefined ? [] : ['--first-key', String(firstKey)]),
     '--connect-timeout-ms',
-    String(STATEMENT_TIMEOUT_MS),
+    String(connectTimeoutMs),
   ]);
   const events: WriteEvent[] = [];
   const waiting: { readonly type: string; readonly resolve: (line: unknown) => void }[] = [];
