@@ -87,7 +87,8 @@ async function observe(client: KubeClient, context: KubeContext, choice: Kuberne
   const namespace = choice.namespace ?? context.namespace;
   try {
     const all = await listGroups(client, context, namespace);
-    const globalCluster = chooseCluster(all, context, namespace, choice.cluster);
+    if (all.length === 0) throw await noGroups(client, context, namespace);
+    const globalCluster = chooseCluster(all, namespace, choice.cluster);
     const labelSelector = `${LABEL.globalCluster}=${globalCluster}`;
     const [pods, services] = await Promise.all([
       client.list(KUBE_KINDS.Pod, { namespace, labelSelector }),
@@ -115,23 +116,23 @@ async function listGroups(client: KubeClient, context: KubeContext, namespace: s
   return parsed.flatMap((one) => (one.kind === 'accepted' ? [one.group] : []));
 }
 
-function chooseCluster(
-  groups: readonly PostgresGroup[],
-  context: KubeContext,
-  namespace: string,
-  wished: string | undefined,
-): string {
+/** Says where there are some, if this person may know. */
+async function noGroups(client: KubeClient, { name }: KubeContext, namespace: string): Promise<UserError> {
+  const everywhere = await client.list(KUBE_KINDS.PostgresGroup, { namespace: null }).catch(() => null);
+  const others = [...new Set(everywhere?.items.map(({ metadata }) => metadata.namespace))].filter(Boolean).slice(0, 10);
+  const todo = `Name the namespace with -n${others.length === 0 ? '' : ` (there are groups in ${others.join(', ')})`}, or apply a manifest.`;
+  return new UserError({
+    code: 'KUBE_NO_GROUPS',
+    kind: 'not-found',
+    message: `Cannot find a PostgresGroup: there is none in namespace "${namespace}" of context "${name}"`,
+    todo,
+  });
+}
+
+function chooseCluster(groups: readonly PostgresGroup[], namespace: string, wished: string | undefined): string {
   const names = [...new Set(groups.map(globalClusterName))];
   const [first] = names;
-  if (first === undefined) {
-    throw new UserError({
-      code: 'KUBE_NO_GROUPS',
-      kind: 'not-found',
-      message: `Cannot find a PostgresGroup: there is none in namespace "${namespace}" of context "${context.name}"`,
-      todo: 'Name the namespace with -n (`kubectl get postgresgroups -A` lists all), or apply a manifest.',
-    });
-  }
-  if (wished === undefined && names.length === 1) return first;
+  if (wished === undefined && names.length === 1 && first !== undefined) return first;
   if (wished !== undefined && names.includes(wished)) return wished;
   throw new UserError({
     code: 'GROUP_NOT_FOUND',
