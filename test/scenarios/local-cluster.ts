@@ -14,9 +14,14 @@ import {
 } from '../../src/platform/local/faults/faults.ts';
 import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { parseTarget } from '../../src/platform/local/faults/targets.ts';
-import { openSite, runtimeDirectory } from '../../src/platform/local/site.ts';
+import { signalProcess } from '../../src/platform/local/processes.ts';
+import { type LocalSite, openSite, processesOf, runtimeDirectory } from '../../src/platform/local/site.ts';
+import { startSite } from '../../src/platform/local/up.ts';
 import type { WriteEvent } from '../../src/platform/local/write-client.ts';
 import type { WriterTarget } from '../../src/platform/local/writer-process.ts';
+import { findPostgres } from '../../src/platform/postgres-installation.ts';
+import type { SiteName } from './format.ts';
+import { LocalWorkbench } from './local-workbench.ts';
 import {
   OPEN_SESSION_FIRST_KEY,
   type OpenSession,
@@ -40,20 +45,27 @@ export async function pgspan(...words: string[]): Promise<string> {
 
 export class LocalCluster implements ScenarioCluster {
   readonly folder: string;
+  readonly workbench: LocalWorkbench;
 
-  constructor(folder: string) {
+  constructor(folder: string, site: SiteName = 'three-groups') {
     this.folder = folder;
+    const neverLeads = site === 'one-may-not-lead' ? 'ait-1' : null;
+    this.workbench = new LocalWorkbench(folder, { start: () => this.start(), neverLeads });
   }
 
   async up(manifest: string, ...words: string[]): Promise<void> {
     await pgspan('local', 'up', '-f', manifest, '--state', this.folder, '--timeout', '180', ...words);
   }
 
+  /** As `pgspan local up`, which then waits until all is ready: what a scenario waits for it says itself. */
   async start(): Promise<void> {
-    await pgspan('local', 'up', '--state', this.folder, '--timeout', '180');
+    const { postgresBin } = openSite(this.folder).state;
+    const postgres = findPostgres(postgresBin);
+    await startSite({ folder: this.folder, groups: null, postgres, user: null, disks: true, addressRange: '127' });
   }
 
   async down(): Promise<void> {
+    this.workbench.end();
     await pgspan('local', 'down', '--state', this.folder);
   }
 
@@ -103,6 +115,7 @@ export class LocalCluster implements ScenarioCluster {
 
   async fault(verb: string, targetText: string): Promise<void> {
     const site = openSite(this.folder);
+    if (targetText.endsWith('/postmaster')) return signalPostmaster(site, verb, targetText);
     const target = parseTarget(site.state, targetText);
     switch (verb) {
       case 'kill':
@@ -131,10 +144,23 @@ export class LocalCluster implements ScenarioCluster {
   }
 
   async healAll(): Promise<void> {
+    this.workbench.end();
     const { site } = healTarget(openSite(this.folder), null);
     for (const { name } of site.state.nodes) await thawTarget(site, parseTarget(site.state, name));
     if (site.state.recordAddress !== null) await thawTarget(site, parseTarget(site.state, 'record'));
   }
+}
+
+/** The one server process that makes the others; those that it has made go on. */
+function signalPostmaster(site: LocalSite, verb: string, target: string): void {
+  const signal = { freeze: 'SIGSTOP', thaw: 'SIGCONT' }[verb];
+  if (signal === undefined) throw new Error(`no fault "${verb}" of a postmaster`);
+  const part = target.replace('/postmaster', '/postgres');
+  const servers = processesOf(site).filter((one) => one.part === part && one.executable === 'postgres');
+  const pids = new Set(servers.map(({ pid }) => pid));
+  const postmasters = servers.filter(({ parentPid }) => !pids.has(parentPid));
+  if (postmasters.length !== 1) throw new Error(`"${part}" has ${postmasters.length} postmasters`);
+  for (const one of postmasters) signalProcess(one, signal as NodeJS.Signals);
 }
 
 /** On the node's own socket, as a process beside PostgreSQL would have it. */

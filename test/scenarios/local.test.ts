@@ -1,13 +1,12 @@
 /** The quick scenarios on real processes, one after the other on one site. */
 import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from '../kit/requirement.ts';
-import { loadScenarios } from './format.ts';
+import { loadScenarios, siteManifest } from './format.ts';
 import { LocalCluster } from './local-cluster.ts';
 import { runScenario } from './runner.ts';
 
-const MANIFEST = resolve(import.meta.dirname, '../../examples/three-groups-local.yaml');
 /** Times hold for an idle machine; beside other tests everything takes longer, and only the promises about data stay as they are. */
 const PATIENCE = 4;
 
@@ -20,14 +19,14 @@ describe('scenarios on real processes', {
 
   before(async () => {
     chmodSync(base, 0o711);
-    await cluster.up(MANIFEST);
+    await cluster.up(siteManifest('three-groups'));
   });
   after(async () => {
     await cluster.down();
     rmSync(base, { recursive: true, force: true });
   });
 
-  for (const scenario of loadScenarios('local').filter(({ quick }) => quick))
+  for (const scenario of loadScenarios('local').filter(({ quick, site }) => quick && site === 'three-groups'))
     test(`${scenario.title} (${scenario.name})`, async (context) => {
       const result = await runScenario(cluster, scenario, { patience: PATIENCE });
       context.diagnostic(

@@ -11,7 +11,7 @@ import {
   type WriterProcess,
   type WriterTarget,
 } from '../../src/platform/local/writer-process.ts';
-import type { Scenario, ScenarioStep } from './format.ts';
+import { isWorkbenchStep, type Scenario, type ScenarioStep, type WorkbenchStep } from './format.ts';
 
 export const WRITE_INTERVAL_MS = 20;
 /** Keys of the session on the leader itself, far above those of the client that goes through the proxy. */
@@ -40,6 +40,23 @@ export interface OpenSession {
   end(): void;
 }
 
+/** A hand inside of the nodes, for scenarios that need one. */
+export interface Workbench {
+  /** See `when` in format.ts. Returns at once. */
+  setTrap(trap: { readonly when: 'elected' | 'joined' | 'rewinding'; readonly fault: 'kill' | 'cut' }): void;
+  /** The node that the trap caught, once it has sprung and the fault is done; null before. Throws what went wrong. */
+  caught(): string | null;
+  record(verb: 'remember' | 'restore' | 'bring back'): Promise<void>;
+  /** Resolves once PostgreSQL of `node` has said that the cancelled commit is done. */
+  cancelWaitingCommit(node: string): Promise<void>;
+  /** Resolves once it has begun. */
+  beginSlowCheckpoint(node: string): Promise<void>;
+  /** By timeline: the nodes that were promoted to it, since the site was made. */
+  promotions(): ReadonlyMap<number, readonly string[]>;
+  /** A node that may never lead, or null. */
+  readonly neverLeads: string | null;
+}
+
 /** What a scenario needs of a platform. */
 export interface ScenarioCluster {
   status(): Promise<SiteStatus>;
@@ -56,6 +73,7 @@ export interface ScenarioCluster {
   openSession(node: string): Promise<OpenSession>;
   /** What PostgreSQL of this node says that it was reached at. */
   addressOf(node: string): Promise<string>;
+  readonly workbench?: Workbench;
 }
 
 /** All nodes run, lead or follow, and are members; null: not so. */
@@ -81,7 +99,8 @@ interface Cast {
   readonly former: string;
   readonly formerAddress: string;
   readonly follower: string;
-  readonly other: string;
+  /** Null on two nodes. */
+  readonly other: string | null;
   readonly groups: Readonly<Record<string, string>>;
 }
 
@@ -102,11 +121,20 @@ export async function runScenario(
 ): Promise<ScenarioResult> {
   const before = await whole(cluster, WHOLE_LIMIT_MS);
   const leader = before.leader as string;
-  const [follower, other] = before.nodes.map(({ name }) => name).filter((name) => name !== leader) as [string, string];
+  const followers = before.nodes.map(({ name }) => name).filter((name) => name !== leader);
+  const neverLeads = cluster.workbench?.neverLeads ?? null;
+  followers.sort((a, b) => Number(b === neverLeads) - Number(a === neverLeads));
+  const [follower, other] = followers as [string, string?];
   const groups = Object.fromEntries(before.nodes.map(({ name, group }) => [name, group]));
-  const cast: Cast = { former: leader, formerAddress: await cluster.addressOf(leader), follower, other, groups };
-  // Through a proxy that no step of the scenario cuts off: that of the second follower's group.
-  const writer = startWriter(await cluster.writeTarget(groups[other] as string), WRITE_INTERVAL_MS);
+  const cast: Cast = {
+    former: leader,
+    formerAddress: await cluster.addressOf(leader),
+    follower,
+    other: other ?? null,
+    groups,
+  };
+  // Through a proxy that no step of the scenario cuts off: that of the last follower's group.
+  const writer = startWriter(await cluster.writeTarget(groups[other ?? follower] as string), WRITE_INTERVAL_MS);
   let session: OpenSession | null = null;
   try {
     // The application's client first: the table must be the application's.
@@ -140,6 +168,7 @@ export async function runScenario(
       `acknowledged writes are missing on "${after.leader}": ${missing.keys.join(', ')}`,
     );
     assertSilentAfter(open, writer, cast);
+    assertOnePromotionATimeline(cluster.workbench);
     if (scenario.outageMsMax !== null)
       assert.ok(
         summary.longestGapMs <= scenario.outageMsMax * options.patience,
@@ -169,6 +198,11 @@ function assertSilentAfter(session: OpenSession, writer: WriterProcess, { former
   assert.deepEqual(late, [], `an open session on "${former}" was acknowledged after the next leader's first commit`);
 }
 
+function assertOnePromotionATimeline(workbench: Workbench | undefined): void {
+  for (const [timeline, nodes] of workbench?.promotions() ?? [])
+    assert.equal(nodes.length, 1, `timeline ${timeline} was begun by ${nodes.join(' and by ')}`);
+}
+
 function countAcks(writer: WriterProcess): number {
   return writer.events.filter((event) => event.type === 'ack').length;
 }
@@ -180,6 +214,7 @@ async function runStep(
   writer: WriterProcess,
   patience: number,
 ): Promise<void> {
+  if (isWorkbenchStep(step)) return await runWorkbenchStep(cluster, step, patience);
   if ('fault' in step) return await cluster.fault(step.fault, await resolveTarget(cluster, step.target, cast));
   if ('start' in step) return await cluster.start();
   if ('switchover' in step) return await cluster.switchover(step.switchover === 'best' ? null : cast.follower);
@@ -229,13 +264,48 @@ async function runStep(
       assert.equal(countAcks(writer), count, 'writes were acknowledged');
       return;
     }
+    case 'leader': {
+      const node = cast[step.is];
+      assert.ok(node !== null, `there is no "${step.is}" on this site`);
+      const address = await cluster.addressOf(node);
+      const count = writer.events.length;
+      await waitUntil(`"${node}" acknowledges writes`, { timeoutMs: step.withinMs * patience }, () =>
+        writer.events.slice(count).some((event) => event.type === 'ack' && event.server === address),
+      );
+      return;
+    }
   }
+}
+
+async function runWorkbenchStep(cluster: ScenarioCluster, step: WorkbenchStep, patience: number): Promise<void> {
+  const { workbench } = cluster;
+  assert.ok(workbench !== undefined, 'this platform has no workbench');
+  if ('when' in step) return workbench.setTrap(step);
+  if ('record' in step) return await workbench.record(step.record);
+  if ('cancel' in step) return await workbench.cancelWaitingCommit(await leaderOf(cluster));
+  if ('checkpoint' in step) return await workbench.beginSlowCheckpoint(await leaderOf(cluster));
+  await waitUntil(
+    'the trap has sprung',
+    { timeoutMs: step.withinMs * patience, intervalMs: 10 },
+    () => workbench.caught() !== null,
+  );
+}
+
+async function leaderOf(cluster: ScenarioCluster): Promise<string> {
+  const { leader } = await cluster.status();
+  assert.ok(leader !== null, 'nobody could be asked who leads');
+  return leader;
 }
 
 async function resolveTarget(cluster: ScenarioCluster, text: string, cast: Cast): Promise<string> {
   if (text === 'record' || text === 'operator' || text === 'kubelet') return text;
-  const [, word, rest = ''] = /^(leader|follower|other|former)(.*)$/.exec(text) as unknown as [string, string, string];
-  const name = word === 'leader' ? (await cluster.status()).leader : cast[word as 'former'];
-  assert.ok(name !== null, 'nobody could be asked who leads');
+  const [, word, rest = ''] = /^(leader|follower|other|former|caught)(.*)$/.exec(text) as unknown as string[];
+  const name =
+    word === 'leader'
+      ? await leaderOf(cluster)
+      : word === 'caught'
+        ? (cluster.workbench?.caught() ?? null)
+        : cast[word as 'former'];
+  assert.ok(name !== null, `there is no "${word}"`);
   return rest === '-group' ? (cast.groups[name] as string) : name + rest;
 }

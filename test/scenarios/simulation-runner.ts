@@ -3,19 +3,28 @@
  * scenario takes some milliseconds, so each is run with many seeds.
  */
 import assert from 'node:assert/strict';
+import type { ClusterRecord } from '../../src/api/record.ts';
 import { Client } from '../simulation/client.ts';
 import * as faults from '../simulation/faults.ts';
 import { whatIsMissing } from '../simulation/history.ts';
 import { STORE_PLACE } from '../simulation/record-store.ts';
 import type { SimulationOptions, SimulationRules } from '../simulation/rules.ts';
-import { LAN, World } from '../simulation/world.ts';
-import type { Scenario, ScenarioStep } from './format.ts';
+import { LAN, type Topology, World } from '../simulation/world.ts';
+import { isWorkbenchStep, type Scenario, type ScenarioStep, type SiteName, type WorkbenchStep } from './format.ts';
 
 const WRITE_INTERVAL_MS = 20;
 const WHOLE_LIMIT_MS = 120_000;
 const LOOK_MS = 50;
-/** As the platform sets it by default. */
-const MEMBER_TIMEOUT_MS = 30_000;
+const SLOW_CHECKPOINT_MS = 20_000;
+/** The manifests of format.ts, as far as they matter here; `memberTimeout` is 30 s by default. */
+const SITES: Readonly<Record<SiteName, { readonly topology: Topology; readonly memberTimeoutMs: number }>> = {
+  'three-groups': { topology: { groups: { leo: 1, ait: 1, pit: 1 }, minCopies: 2 }, memberTimeoutMs: 30_000 },
+  'two-nodes': { topology: { groups: { leo: 1, ait: 1 }, minCopies: 1 }, memberTimeoutMs: 3000 },
+  'one-may-not-lead': {
+    topology: { groups: { leo: 1, ait: 1, pit: 1 }, minCopies: 2, priorities: { 'ait-1': 0 } },
+    memberTimeoutMs: 30_000,
+  },
+};
 /** What the device of a slow disk adds to each flush. */
 const SLOW_FLUSH_MS = 250;
 const FLUSH_MS = 0.3;
@@ -32,8 +41,8 @@ export function simulateScenario(
   scenario: Scenario,
   options: SimulatedScenarioOptions,
 ): { readonly acknowledged: number } {
-  const topology = { groups: { leo: 1, ait: 1, pit: 1 }, minCopies: 2 };
-  const world = new World({ ...options, topology, timing: { ...LAN, memberTimeoutMs: MEMBER_TIMEOUT_MS } });
+  const { topology, memberTimeoutMs } = SITES[scenario.site];
+  const world = new World({ ...options, topology, timing: { ...LAN, memberTimeoutMs } });
   const run = new SimulatedRun(world);
   try {
     return run.play(scenario);
@@ -56,6 +65,8 @@ class SimulatedRun {
   readonly #client: Client;
   readonly #killed = new Set<string>();
   readonly #cut = new Map<string, readonly (readonly [string, string])[]>();
+  readonly #records: { old: ClusterRecord | null; newest: ClusterRecord | null } = { old: null, newest: null };
+  #caught: string | null = null;
   #cast: Cast = { former: '', follower: '', other: '' };
 
   constructor(world: World) {
@@ -73,8 +84,9 @@ class SimulatedRun {
       () => whatIsMissing(world) === null && this.#client.acknowledged > 10,
     );
     const former = world.writeTarget() as string;
-    const [follower, other] = world.nodeNames.filter((node) => node !== former) as [string, string];
-    this.#cast = { former, follower, other };
+    const followers = world.nodeNames.filter((node) => node !== former);
+    followers.sort((a, b) => world.priorityOf(a) - world.priorityOf(b));
+    this.#cast = { former, follower: followers[0] ?? '', other: followers[1] ?? '' };
     this.#client.resetGap();
     for (const [index, step] of scenario.steps.entries()) {
       world.trace('STEP', JSON.stringify(step));
@@ -112,6 +124,7 @@ class SimulatedRun {
   }
 
   #step(step: ScenarioStep): void {
+    if (isWorkbenchStep(step)) return this.#bench(step);
     if ('fault' in step) return this.#fault(step.fault, step.target);
     if ('start' in step) return this.#startMissing();
     if ('switchover' in step) return this.#switchOver(step.switchover === 'best' ? null : this.#cast.follower);
@@ -145,8 +158,52 @@ class SimulatedRun {
         const before = client.acknowledged;
         this.#pass(step.forMs);
         assert.equal(client.acknowledged, before, 'writes were acknowledged');
+        return;
+      }
+      case 'leader': {
+        const node = this.#cast[step.is];
+        client.lastAckedBy = null;
+        return this.#until(`"${node}" acknowledges writes`, step.withinMs, () => client.lastAckedBy === node);
       }
     }
+  }
+
+  #bench(step: WorkbenchStep): void {
+    const world = this.#world;
+    if ('when' in step) return this.#setTrap(step);
+    if ('record' in step) return this.#replaceRecord(step.record);
+    const leader = world.writeTarget() ?? world.store.stored.record?.leader ?? '';
+    if ('checkpoint' in step) return world.server(leader).beginSlowCheckpoint(SLOW_CHECKPOINT_MS);
+    if ('cancel' in step) {
+      const told = world.server(leader).commitAndCancel(world.nextWriteId++);
+      return this.#until('a cancelled commit is said to be done', 20_000, () => told.isSettled);
+    }
+    this.#until('the trap has sprung', step.withinMs, () => this.#caught !== null);
+  }
+
+  #setTrap({ when, fault }: Extract<WorkbenchStep, { readonly when: string }>): void {
+    const world = this.#world;
+    this.#caught = null;
+    const spring = (node: string): void => {
+      if (this.#caught !== null) return;
+      this.#caught = node;
+      this.#fault(fault, 'caught');
+    };
+    world.store.onChange = (before, record) => {
+      if (when === 'elected' && record.leader !== before?.leader) spring(record.leader);
+      if (when === 'joined' && record.members.length > (before?.members.length ?? 0)) spring(record.leader);
+    };
+    world.onRewinding = (node) => void (when === 'rewinding' && spring(node));
+  }
+
+  #replaceRecord(verb: 'remember' | 'restore' | 'bring back'): void {
+    const { store } = this.#world;
+    const { record } = store.stored;
+    assert.ok(record !== null);
+    if (verb === 'remember') this.#records.old = record;
+    if (verb === 'restore') this.#records.newest = record;
+    const next = verb === 'restore' ? this.#records.old : verb === 'bring back' ? this.#records.newest : null;
+    if (next !== null) store.replace(next);
   }
 
   #fault(verb: string, text: string): void {
@@ -162,7 +219,7 @@ class SimulatedRun {
       case 'thaw':
         return faults.thaw(world, target);
       case 'cut':
-        if (this.#cut.has(text)) return;
+        if (this.#cut.has(target.nodes.join())) return;
         this.#cut.set(target.nodes.join(), faults.linksOf(world, target.nodes));
         return faults.cut(world, faults.linksOf(world, target.nodes));
       case 'fill-disk':
@@ -224,10 +281,14 @@ class SimulatedRun {
 
   /** The node or group that a word means, with its part. */
   #resolve(text: string): string {
-    const [, word = '', rest = ''] = /^(leader|follower|other|former)(.*)$/.exec(text) ?? [];
+    const [, word = '', rest = ''] = /^(leader|follower|other|former|caught)(.*)$/.exec(text) ?? [];
     const record = this.#world.store.stored.record;
     const node =
-      word === 'leader' ? (this.#world.writeTarget() ?? record?.leader ?? '') : this.#cast[word as keyof Cast];
+      word === 'leader'
+        ? (this.#world.writeTarget() ?? record?.leader ?? '')
+        : word === 'caught'
+          ? (this.#caught ?? '')
+          : this.#cast[word as keyof Cast];
     if (rest === '-group') return this.#world.groupOf(node);
     return node + rest;
   }

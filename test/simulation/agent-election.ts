@@ -3,7 +3,7 @@ import type { ClusterRecord } from '../../src/api/record.ts';
 import type { AskAnswer } from '../../src/core/leadership/candidacy.ts';
 import type { Position } from '../../src/core/leadership/position.ts';
 import { configurationOf, isMember, voteQuorum } from '../../src/core/leadership/quorum.ts';
-import type { PromiseAnswer } from '../../src/core/leadership/swap.ts';
+import type { PromiseAnswer, SwapDecision } from '../../src/core/leadership/swap.ts';
 import type { Agent } from './agent.ts';
 import { Future, type Task, wait } from './clock.ts';
 import type { Answers } from './messages.ts';
@@ -15,6 +15,7 @@ const DEFER_MS = 250;
 const RETRY_MS = 150;
 const BACKOFF_RANDOM_MS = 250;
 const TARGET_LEVEL_LIMIT_MS = 3000;
+const FETCH_LIMIT_MS = 3000;
 
 export class Election {
   readonly #agent: Agent;
@@ -218,8 +219,12 @@ export class Election {
     const term = options.term ?? rules.chooseTerm(record.term, [...options.answers, own]);
     const promised = yield* this.promise({ term, candidate: agent.node });
     if (promised === null) return 'failed';
-    const next = yield* this.#collect(record, term, [...options.promises, promised]);
-    if (next === null) return 'failed';
+    const answers = [...options.promises, promised];
+    let decision = yield* this.#collect(record, term, answers);
+    if (decision?.kind === 'behind')
+      decision = yield* agent.mutex.run(() => this.#catchUp(record, term, answers, decision));
+    if (decision?.kind !== 'swap') return 'failed';
+    const { next } = decision;
     for (;;) {
       const result = yield* wait(store.compareAndSwap(agent.node, stored.storeVersion, next, 1000));
       if (result.kind === 'unknown') {
@@ -232,14 +237,37 @@ export class Election {
     }
   }
 
-  *#collect(record: ClusterRecord, term: number, answers: PromiseAnswer[]): Task<ClusterRecord | null> {
+  /** Under the mutex: takes what a promised member holds more, and judges the votes again. */
+  *#catchUp(
+    record: ClusterRecord,
+    term: number,
+    answers: readonly PromiseAnswer[],
+    behind: SwapDecision | null,
+  ): Task<SwapDecision | null> {
+    const agent = this.#agent;
+    const { server, voter, world } = agent;
+    const { timeline } = server.disk;
+    if (behind?.kind !== 'behind' || !world.options.fetches || behind.position.timeline !== voter.lineage?.timeline)
+      return null;
+    if (voter.promisedTerm !== term) return null;
+    world.trace(agent.node, `fetches from ${behind.node}`);
+    agent.path = { node: behind.node, as: 'promised', term, timeline };
+    const untilMs = agent.nowMs + FETCH_LIMIT_MS;
+    while (BigInt(server.flushLsn) < behind.position.lsn && agent.nowMs < untilMs) yield 5;
+    agent.closePath();
+    const position = yield* this.#positionAfterReceiver();
+    const fresh = answers.map((answer) => (answer.node === agent.node ? { ...answer, position } : answer));
+    return world.rules.decideSwap(record, { node: agent.node, incarnation: voter.incarnation, term }, fresh);
+  }
+
+  *#collect(record: ClusterRecord, term: number, answers: PromiseAnswer[]): Task<SwapDecision | null> {
     const agent = this.#agent;
     const candidate = { node: agent.node, incarnation: agent.voter.incarnation, term };
-    const result = new Future<ClusterRecord | null>();
+    const result = new Future<SwapDecision | null>();
     const judge = (): void => {
       const decision = agent.world.rules.decideSwap(record, candidate, answers);
       agent.world.trace(agent.node, `votes ${decision.kind}: ${decision.reason.message}`);
-      if (decision.kind !== 'wait') result.settle(decision.kind === 'swap' ? decision.next : null);
+      if (decision.kind !== 'wait') result.settle(decision);
     };
     judge();
     let open = 0;

@@ -55,7 +55,12 @@ export class Agent {
   record: RecordView = { kind: 'unread' };
   storeVersion = 0;
   recordConfirmedSentAtMs = Number.NEGATIVE_INFINITY;
-  path: { readonly node: string; readonly term: number; readonly timeline: number } | null = null;
+  path: {
+    readonly node: string;
+    readonly as: 'leader' | 'promised';
+    readonly term: number;
+    readonly timeline: number;
+  } | null = null;
   step: NodeStep | null = null;
   isSwitching = false;
   shutdownPosition: Position | null = null;
@@ -137,7 +142,9 @@ export class Agent {
   *save(voter: VoterState): Task {
     yield this.server.flushMs * 2;
     while (this.server.isDiskFull) yield 100;
+    const begins = voter.rewinding && !this.disk.voter.rewinding;
     this.disk.voter = voter;
+    if (begins) this.world.clock.after(0, () => this.world.onRewinding(this.node));
   }
 
   *accept(stored: Stored, isLinearizable: boolean): Task {
@@ -313,7 +320,7 @@ export class Agent {
   *stopServer(mode: 'immediate' | 'fast'): Task {
     if (this.server.role === 'down') return;
     yield mode === 'fast' ? this.world.random.between(20, 120) : this.world.random.between(3, 15);
-    if (this.server.process.isFrozen) yield 500;
+    if (this.server.process.isFrozen || this.server.isPostmasterStalled) yield 500;
     this.server.crash();
     this.wake();
   }
@@ -382,7 +389,7 @@ export class Agent {
     const decision = this.world.rules.decideFollow(this.voter, leader, own);
     if (decision.kind !== 'stream') return;
     yield* this.save(decision.next);
-    this.path = { node: leader.node, term: leader.term, timeline: leader.lineage.timeline };
+    this.path = { node: leader.node, as: 'leader', term: leader.term, timeline: leader.lineage.timeline };
     this.#keepStandbySetting();
   }
 

@@ -2,7 +2,7 @@
 import { STORE_PLACE } from './record-store.ts';
 import { PROXY_PLACE, type World } from './world.ts';
 
-export type Part = 'node' | 'postgres' | 'agent';
+export type Part = 'node' | 'postgres' | 'agent' | 'postmaster';
 
 /** What a node can be told apart into; `record` and `proxy` are targets of their own. */
 export interface Target {
@@ -15,7 +15,7 @@ export function parseTarget(world: World, text: string): Target {
   const [name = '', part = 'node'] = text.split('/');
   const nodes = world.nodesOf(name);
   if (nodes.length === 0) throw new Error(`Cannot find "${name}": there is no such node or group`);
-  if (part !== 'node' && part !== 'postgres' && part !== 'agent')
+  if (part !== 'node' && part !== 'postgres' && part !== 'agent' && part !== 'postmaster')
     throw new Error(`Cannot find part "${part}" of "${name}"`);
   return { nodes, part };
 }
@@ -36,6 +36,10 @@ export function restart(world: World, { nodes }: Target): void {
 export function freeze(world: World, { nodes, part }: Target): void {
   for (const node of nodes) {
     world.trace('FAULT', `freeze ${node}/${part}`);
+    if (part === 'postmaster') {
+      world.server(node).stallPostmaster();
+      continue;
+    }
     if (part !== 'postgres') world.agent(node).process.freeze();
     if (part !== 'agent') world.server(node).process.freeze();
   }
@@ -44,6 +48,7 @@ export function freeze(world: World, { nodes, part }: Target): void {
 export function thaw(world: World, { nodes, part }: Target): void {
   for (const node of nodes) {
     world.trace('FAULT', `thaw ${node}/${part}`);
+    world.server(node).resumePostmaster();
     if (part !== 'agent') world.server(node).process.thaw();
     if (part !== 'postgres') world.agent(node).process.thaw();
   }
@@ -91,6 +96,7 @@ export function repairAll(world: World): void {
     const server = world.server(node);
     server.flushMs = 0.3;
     server.isDiskFull = false;
+    server.resumePostmaster();
     server.process.thaw();
     world.agent(node).process.thaw();
     restart(world, { nodes: [node], part: 'node' });

@@ -1,6 +1,6 @@
 /**
  * The coordination service: one linearizable record with compare-and-swap, behind the network. Requests may be slow, answers may be
- * lost, so that a swap's outcome is unknown; it may be away, and an old backup of it may be restored.
+ * lost, so that a swap's outcome is unknown; it may be away, and an old one may be put in its place.
  */
 import type { ClusterRecord } from '../../src/api/record.ts';
 import { type Clock, Future } from './clock.ts';
@@ -26,8 +26,9 @@ export class SimulatedStore {
   readonly #random: Random;
   #stored: Stored = { storeVersion: 0, record: null };
   readonly #watchers = new Map<string, (stored: Stored) => void>();
-  readonly #history: Stored[] = [];
-  /** Requests of before a restore never arrive. */
+  /** Called with each change, before anybody hears of it. */
+  onChange: (before: ClusterRecord | null, record: ClusterRecord) => void = () => {};
+  /** Requests of before a replacement never arrive. */
   #epoch = 0;
   isAway = false;
   /** Added to the handling of each request. */
@@ -44,19 +45,17 @@ export class SimulatedStore {
   }
 
   set(record: ClusterRecord): void {
+    const before = this.#stored.record;
     this.#stored = { storeVersion: this.#stored.storeVersion + 1, record };
-    this.#history.push(this.#stored);
+    this.onChange(before, record);
     this.#notify();
   }
 
-  /** Brings back what the record was `back` changes ago; false if there is no such. */
-  restore(back: number): boolean {
-    const old = this.#history.at(-1 - back);
-    if (old === undefined) return false;
+  /** Puts another record in the place of the present one, as from a backup. */
+  replace(record: ClusterRecord): void {
     this.#epoch++;
-    this.#stored = { storeVersion: this.#stored.storeVersion + 1, record: old.record };
+    this.#stored = { storeVersion: this.#stored.storeVersion + 1, record };
     this.#notify();
-    return true;
   }
 
   /** Settles with null when no answer comes in time. */

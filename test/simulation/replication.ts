@@ -71,7 +71,6 @@ export class Connection {
   #mayStream(from: number): boolean {
     const { leader, standby } = this;
     if (!leader.isUp || standby.disk.wal === null) return false;
-    if (leader.role === 'standby' && this.world.options.verifiesLeaderOnConnect) return false;
     const hasSlot = ![...leader.senders].some((sender) => sender.standby === standby);
     if (!hasSlot && this.world.options.keepsOneSender) return false;
     if (from > leader.flushLsn) return false;

@@ -45,6 +45,10 @@ export class Server {
   /** Milliseconds a flush takes, at least. */
   flushMs = 0.3;
   isDiskFull = false;
+  /** Work of a postmaster that stands still alone, while its children go on; null: it runs. */
+  #postmasterWork: (() => void)[] | null = null;
+  /** The end of a checkpoint that spreads its writes, until which the checkpointer takes up no setting. */
+  #checkpointEndsAtMs = 0;
 
   constructor(world: World, node: string) {
     this.world = world;
@@ -82,6 +86,8 @@ export class Server {
     const { random, clock } = this.world;
     if (this.role !== 'down' || this.disk.wal === null) return;
     this.process = new Process(clock);
+    this.#postmasterWork = null;
+    this.#checkpointEndsAtMs = 0;
     this.role = 'starting';
     this.startedAtMs = clock.nowMs;
     this.startsAs = as;
@@ -113,6 +119,25 @@ export class Server {
     this.world.onServerChange(this.node);
   }
 
+  get isPostmasterStalled(): boolean {
+    return this.#postmasterWork !== null;
+  }
+  stallPostmaster(): void {
+    this.#postmasterWork ??= [];
+  }
+  resumePostmaster(): void {
+    const work = this.#postmasterWork ?? [];
+    this.#postmasterWork = null;
+    for (const action of work) action();
+  }
+  /** In this life of the server, once its postmaster runs. */
+  #byPostmaster(action: () => void): void {
+    const { process } = this;
+    const inThisLife = (): void => void (process.isAlive && action());
+    if (this.#postmasterWork === null) inThisLife();
+    else this.#postmasterWork.push(inThisLife);
+  }
+
   /** The shutdown checkpoint of a clean stop. */
   shutDown(): void {
     if (this.role !== 'primary') return;
@@ -132,6 +157,23 @@ export class Server {
     this.#waiters.push({ lsn: this.flushLsn + this.#unflushed.length, done });
     this.#flush();
     return done;
+  }
+
+  /**
+   * A client's own cancel request ends its wait: PostgreSQL says that the commit is done. Settles once it has waited and been told.
+   */
+  commitAndCancel(id: number): Future<boolean> {
+    const told = new Future<boolean>();
+    const done = this.commit(id);
+    const waiter = this.#waiters.find((one) => one.done === done);
+    const cancel = (): void => {
+      const isWaiting = waiter !== undefined && this.#waiters.includes(waiter) && waiter.lsn <= this.flushLsn;
+      if (!isWaiting) return this.process.after(10, cancel);
+      this.#waiters = this.#waiters.filter((one) => one !== waiter);
+      told.settle(true);
+    };
+    this.process.after(10, cancel);
+    return told;
   }
 
   /** A standby's receiver brought these. */
@@ -160,8 +202,8 @@ export class Server {
       this.flushAll();
       if (this.role === 'primary') {
         if (!this.isArmed) this.release(this.flushLsn);
-        for (const sender of this.senders) sender.push();
       } else this.receiver?.reply();
+      for (const sender of this.senders) sender.push();
       this.#flush();
     });
   }
@@ -195,19 +237,24 @@ export class Server {
     if (!this.isUp) return;
     const { random } = this.world;
     const late = (): number => (random.chance(0.1) ? random.between(50, 800) : random.between(0.2, 5));
-    this.process.after(late(), () => {
+    const take = (): void => {
       if (this.disk.setting !== setting) return;
       this.setting = setting;
       this.loadedAtMs = this.world.clock.nowMs;
       const isList = parseSetting(setting).count > 0;
-      this.process.after(late(), () => {
+      this.process.after(Math.max(late(), this.#checkpointEndsAtMs - this.loadedAtMs), () => {
         if (this.setting === setting) this.#arm(isList);
       });
       for (const sender of this.senders)
         this.process.after(late(), () => {
           if (this.setting === setting) sender.copy = parseSetting(setting);
         });
-    });
+    };
+    this.process.after(late(), () => this.#byPostmaster(take));
+  }
+  /** One that nobody has asked to be quick. */
+  beginSlowCheckpoint(durationMs: number): void {
+    this.#checkpointEndsAtMs = this.world.clock.nowMs + durationMs;
   }
   /** As SyncRepUpdateSyncStandbysDefined: whoever waits when the list becomes empty is released. */
   #arm(isList: boolean): void {
@@ -217,7 +264,12 @@ export class Server {
   /** When a checkpoint that was asked for is done, the checkpointer has seen every reload before it. */
   checkpoint(): Future<boolean> {
     const done = new Future<boolean>();
-    this.process.after(this.world.random.between(5, 60), () => {
+    // It hurries one that is under way, and follows it.
+    const nowMs = this.world.clock.nowMs;
+    const isUnderWay = this.#checkpointEndsAtMs > nowMs;
+    const delayMs = this.world.random.between(5, 60) * (isUnderWay ? 5 : 1);
+    if (isUnderWay) this.#checkpointEndsAtMs = nowMs + delayMs;
+    this.process.after(delayMs, () => {
       this.#arm(parseSetting(this.setting).count > 0);
       done.settle(true);
     });
@@ -231,7 +283,7 @@ export class Server {
   /** Ends recovery: a new timeline begins after the last whole record. */
   promote(timeline: number): Future<boolean> {
     const done = new Future<boolean>();
-    this.process.after(this.world.random.between(20, 120), () => {
+    const end = (): void => {
       if (this.role !== 'standby') return done.settle(false);
       this.receiver?.endAtStandby('server');
       this.flushAll();
@@ -241,13 +293,14 @@ export class Server {
       this.world.onPromoted(this.node, timeline);
       this.disk.wal?.push({ timeline, id: 0 });
       done.settle(true);
-    });
+    };
+    this.process.after(this.world.random.between(20, 120), () => this.#byPostmaster(end));
     return done;
   }
 
   /** What a standby of `member` connects with. */
   connect(leader: Server, member: Member, viaLeaderCheck: () => boolean): void {
-    if (this.role !== 'standby' || this.receiver !== null || this.process.isFrozen) return;
+    if (this.role !== 'standby' || this.receiver !== null || this.process.isFrozen || this.isPostmasterStalled) return;
     this.receiver = new Connection(this.world, {
       leader,
       standby: this,

@@ -19,6 +19,8 @@ export interface Topology {
   /** Group name to number of nodes. */
   readonly groups: Readonly<Record<string, number>>;
   readonly minCopies: number;
+  /** Node name to priority; 100 where it is not said. */
+  readonly priorities?: Readonly<Record<string, number>>;
 }
 export interface Timing {
   readonly detectionMs: number;
@@ -46,6 +48,7 @@ export class World {
   readonly policy: QuorumPolicy;
   readonly nodeNames: readonly string[];
   readonly clients: Client[] = [];
+  readonly #priorities: Readonly<Record<string, number>>;
   readonly #groups = new Map<string, string>();
   readonly #servers = new Map<string, Server>();
   readonly #agents = new Map<string, Agent>();
@@ -65,6 +68,8 @@ export class World {
   #newestPublished: { readonly node: string; readonly term: number; readonly atMs: number } | null = null;
   publications = 0;
   nextWriteId = 1;
+  /** Called when a node has written down that it rewinds. */
+  onRewinding: (node: string) => void = () => {};
   isTracing = false;
 
   constructor(options: {
@@ -82,6 +87,7 @@ export class World {
     this.options = { ...realOptions, ...options.options };
     this.timing = options.timing ?? LAN;
     this.isTracing = options.isTracing ?? false;
+    this.#priorities = options.topology.priorities ?? {};
     this.policy = { minCopies: options.topology.minCopies, siteMembersMax: 0 };
     this.nodeNames = Object.entries(options.topology.groups).flatMap(([group, count]) =>
       Array.from({ length: count }, (_, index) => {
@@ -151,8 +157,8 @@ export class World {
     const inGroup = this.nodeNames.filter((node) => this.groupOf(node) === target);
     return inGroup.length > 0 ? inGroup : this.nodeNames.filter((node) => node === target);
   }
-  priorityOf(_node: string): number {
-    return 100;
+  priorityOf(node: string): number {
+    return this.#priorities[node] ?? 100;
   }
   newIncarnation(): string {
     let digits = '';
@@ -212,19 +218,18 @@ export class World {
       agent.process.isAlive &&
       !agent.process.isFrozen
     ) {
-      const leader = this.server(path.node);
-      server.connect(leader, agent.self, () => {
-        if (!this.options.verifiesLeaderOnConnect) return true;
-        const there = this.agent(path.node);
-        return (
-          leader.role === 'primary' &&
-          leader.disk.timeline === path.timeline &&
-          there.process.isAlive &&
-          !there.process.isFrozen
-        );
-      });
+      server.connect(this.server(path.node), agent.self, () => this.#isMeant(path));
     }
     this.clock.after(RECEIVER_RETRY_MS * this.random.between(0.7, 1.3), () => this.#keepReceiving(node));
+  }
+
+  /** What the agent of the server that was reached says of it. */
+  #isMeant(path: NonNullable<Agent['path']>): boolean {
+    if (!this.options.verifiesLeaderOnConnect) return true;
+    const { process, voter } = this.agent(path.node);
+    const { role, disk } = this.server(path.node);
+    if (!process.isAlive || process.isFrozen || disk.timeline !== path.timeline) return false;
+    return path.as === 'promised' ? role === 'standby' && voter.promisedTerm === path.term : role === 'primary';
   }
 
   publish(from: Agent, state: State): void {
