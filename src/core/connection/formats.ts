@@ -30,8 +30,12 @@ export interface ConnectionSpec {
   readonly directTls: boolean;
 }
 
-/** Seconds for each host: a host that is cut off must not hold up the next one for the kernel's two minutes. */
-export const CONNECT_TIMEOUT_S = 3;
+/** Seconds for each of several hosts: one that is cut off must not hold up the next one for the kernel's two minutes. */
+const CONNECT_TIMEOUT_S = 3;
+/** For one name alone: a proxy holds a connection during a failover, of seconds at most, and there is no next host to try. */
+const CONNECT_TIMEOUT_ALONE_S = 10;
+const connectTimeout = ({ hosts }: Pick<ConnectionSpec, 'hosts'>): string =>
+  String(hosts.length > 1 ? CONNECT_TIMEOUT_S : CONNECT_TIMEOUT_ALONE_S);
 
 /** `postgresql://…`, RFC 3986 escapes. @param byAddress no names, no hostaddr: for clients other than libpq. */
 export function formatUri(spec: ConnectionSpec, options: { readonly byAddress?: boolean } = {}): string {
@@ -45,7 +49,7 @@ export function formatUri(spec: ConnectionSpec, options: { readonly byAddress?: 
     ['sslrootcert', spec.sslRootCert],
     ['sslnegotiation', spec.directTls ? 'direct' : null],
     ['passfile', spec.password === null && !options.byAddress ? spec.passfile : null],
-    ['connect_timeout', String(CONNECT_TIMEOUT_S)],
+    ['connect_timeout', connectTimeout(spec)],
     ['target_session_attrs', spec.targetSessionAttrs === 'any' ? null : spec.targetSessionAttrs],
   ];
   const query = parameters
@@ -68,7 +72,7 @@ export function connectionVariables(spec: ConnectionSpec): Record<string, string
     ['PGSSLMODE', 'verify-full'],
     ['PGSSLROOTCERT', spec.sslRootCert],
     ['PGSSLNEGOTIATION', spec.directTls ? 'direct' : null],
-    ['PGCONNECT_TIMEOUT', String(CONNECT_TIMEOUT_S)],
+    ['PGCONNECT_TIMEOUT', connectTimeout(spec)],
     ['PGTARGETSESSIONATTRS', spec.targetSessionAttrs === 'any' ? null : spec.targetSessionAttrs],
   ];
   return Object.fromEntries(variables.filter((one): one is [string, string] => one[1] !== null));
@@ -93,7 +97,7 @@ export function formatJdbc(spec: ConnectionSpec): string {
     ['sslmode', 'verify-full'],
     ['sslrootcert', spec.sslRootCert],
     ['sslNegotiation', spec.directTls ? 'direct' : null],
-    ['connectTimeout', String(CONNECT_TIMEOUT_S)],
+    ['connectTimeout', connectTimeout(spec)],
     ['targetServerType', serverType],
   ];
   const query = parameters

@@ -9,7 +9,15 @@ import { AGENT_PORT, appSecret, POSTGRES_PORT, superuserSecret } from '../../cor
 import type { Container, PodTemplate, Resources, Volume, VolumeMount } from '../../platform/kubernetes/object-types.ts';
 import { groupLabels } from './metadata.ts';
 import { instanceAccount, nodeConfigMap, nodeTlsSecret, rolesSecret, VOLUME_CLAIM_TEMPLATE } from './object-names.ts';
-import { CONTAINER_SECURITY, POD_SECURITY, probe, SECRET_FILE_MODE, schedulingOf, withRevision } from './pod-parts.ts';
+import {
+  CONTAINER_SECURITY,
+  POD_SECURITY,
+  probe,
+  SECRET_FILE_MODE,
+  schedulingOf,
+  untilReady,
+  withRevision,
+} from './pod-parts.ts';
 import {
   APP_FOLDER,
   CONFIG_FOLDER,
@@ -84,8 +92,7 @@ function postgresContainer(input: RenderInput): Container {
       { name: 'postgres', containerPort: POSTGRES_PORT, protocol: 'TCP' },
       { name: 'agent', containerPort: AGENT_PORT, protocol: 'TCP' },
     ],
-    // Only whether the agent answers: a clone or a recovery of hours is no reason to kill it.
-    startupProbe: probe('/livez', 'agent', { periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 120 }),
+    startupProbe: untilReady('agent'),
     // An agent that died is started again in the pod. This is for one that hangs; a busy machine is no such thing for a minute.
     livenessProbe: probe('/livez', 'agent', { periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 }),
     // No traffic depends on it: agents and proxies have streams. It is for people, for `kubectl rollout` and for budgets.

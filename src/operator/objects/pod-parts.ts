@@ -56,6 +56,14 @@ export function schedulingOf({ groupPlan, group }: RenderInput, workload: 'postg
   };
 }
 
+/**
+ * "Has been ready once": until then the pod is looked at each second, so that it counts as ready soon, and later seldom, so that
+ * an idle group costs little. It never gives up: a clone or a recovery of days is no reason to kill anything.
+ */
+export function untilReady(port: string): Probe {
+  return probe('/readyz', port, { periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 2 ** 31 - 1 });
+}
+
 /** Kubelet verifies no certificate of a probe and shows none. */
 export function probe(path: string, port: string, times: Omit<Probe, 'httpGet'>): Probe {
   return { httpGet: { path, port, scheme: 'HTTPS' }, ...times };

@@ -6,7 +6,15 @@ import { workloadLabels } from '../../api/labels.ts';
 import type { Container, Deployment, PodTemplate } from '../../platform/kubernetes/object-types.ts';
 import { groupLabels, ownedMetadata } from './metadata.ts';
 import { proxyAccount, proxyConfigMap, proxyTlsSecret, proxyWorkload } from './object-names.ts';
-import { CONTAINER_SECURITY, POD_SECURITY, probe, SECRET_FILE_MODE, schedulingOf, withRevision } from './pod-parts.ts';
+import {
+  CONTAINER_SECURITY,
+  POD_SECURITY,
+  probe,
+  SECRET_FILE_MODE,
+  schedulingOf,
+  untilReady,
+  withRevision,
+} from './pod-parts.ts';
 import {
   CONFIG_FOLDER,
   PGSPAN_PROGRAM,
@@ -81,7 +89,7 @@ function proxyContainer({ groupPlan, facts }: RenderInput): Container {
       ...(reads ? [{ name: 'read', containerPort: PROXY_READ_PORT, protocol: 'TCP' } as const] : []),
       { name: 'health', containerPort: PROXY_HEALTH_PORT, protocol: 'TCP' },
     ],
-    startupProbe: probe('/livez', 'health', { periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 60 }),
+    startupProbe: untilReady('health'),
     livenessProbe: probe('/livez', 'health', { periodSeconds: 20, timeoutSeconds: 5, failureThreshold: 3 }),
     // Ready while there is no leader: it holds connections then, which is what it is for.
     readinessProbe: probe('/readyz', 'health', { periodSeconds: 5, timeoutSeconds: 3, failureThreshold: 2 }),
