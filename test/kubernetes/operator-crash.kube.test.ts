@@ -179,7 +179,7 @@ suite('an operator that dies', needs('kubernetes'), () => {
 });
 
 /** What controllers of Kubernetes write into `.status` is not the operator's. */
-function versionOf({ metadata, kind, status: _, ...rest }: KubeObject): string {
+function versionOf({ metadata, kind, status: _status, ...rest }: KubeObject): string {
   const { resourceVersion: _version, managedFields: _fields, annotations, ...own } = metadata;
   const seen = { kind, own: { uid: own.uid, labels: own.labels, generation: own.generation }, annotations, rest };
   return createHash('sha256').update(JSON.stringify(seen)).digest('hex').slice(0, 16);
