@@ -62,6 +62,7 @@ function rollingNode(input: RollingInput, node: GroupPlan['nodes'][number]): Rol
             isOutdated: pod.annotations[revisionAnnotation] !== revisions[node.name],
             isReady: pod.isReady,
             isTerminating: pod.isTerminating,
+            isHeldBack: pod.isHeldBack,
           },
     agent: answer?.kind === 'answered' ? rollingAgent(input, answer.status, generations[node.name] ?? 0) : null,
     votes: node.votes,

@@ -40,7 +40,19 @@ function containerStatusSchema() {
       waiting: z.looseObject({ reason: z.string().optional(), message: z.string().optional() }).optional(),
     })
     .optional();
-  return z.looseObject({ name: z.string(), image: z.string(), restartCount: z.number().optional(), state });
+  const lastState = z
+    .looseObject({
+      terminated: z
+        .looseObject({
+          exitCode: z.number(),
+          reason: z.string().optional(),
+          startedAt: z.string().optional(),
+          finishedAt: z.string().optional(),
+        })
+        .optional(),
+    })
+    .optional();
+  return z.looseObject({ name: z.string(), image: z.string(), restartCount: z.number().optional(), state, lastState });
 }
 
 export interface PodFacts {
@@ -56,6 +68,8 @@ export interface PodFacts {
   readonly image: string;
   /** What Kubernetes says that it waits for: `ImagePullBackOff: ...`; null: nothing. */
   readonly trouble: string | null;
+  /** RollingNode.pod.isHeldBack of core/rolling. */
+  readonly isHeldBack: boolean;
 }
 
 /** Null for something that is no pod. */
@@ -76,6 +90,7 @@ export function podFacts(pod: KubeObject): PodFacts | null {
     isTerminating: metadata.deletionTimestamp != null,
     image: spec.containers[0]?.image ?? '',
     trouble: troubleOf(status),
+    isHeldBack: (status?.containerStatuses ?? []).some(isHeldBack),
   };
 }
 
@@ -91,6 +106,19 @@ function troubleOf(status: z.infer<typeof podSchema>['status']): string | null {
       return `container "${name}" waits: ${reason}${message === undefined ? '' : ` (${message})`}`.slice(0, 500);
   }
   return null;
+}
+
+/** A container that ends sooner after its start fails by itself, or as good as. */
+const RUN_SECONDS_MIN = 10;
+/** 128 + SIGKILL. */
+const EXIT_KILLED = 137;
+
+/** Not so for want of memory: that would come again at once. */
+function isHeldBack({ state, lastState }: z.infer<ReturnType<typeof containerStatusSchema>>): boolean {
+  const last = lastState?.terminated;
+  if (state?.waiting?.reason !== 'CrashLoopBackOff' || last?.exitCode !== EXIT_KILLED || last.reason === 'OOMKilled')
+    return false;
+  return Date.parse(last.finishedAt ?? '') - Date.parse(last.startedAt ?? '') >= RUN_SECONDS_MIN * 1000;
 }
 
 /** What the operator remembers of a pod: no environment, no volumes. */

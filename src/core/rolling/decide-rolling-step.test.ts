@@ -19,7 +19,7 @@ function genNode(ordinal: number, change: NodeChange = {}): RollingNode {
     priority: 100,
     volume: null,
     ...rest,
-    pod: pod === null ? null : { isOutdated: false, isReady: true, isTerminating: false, ...pod },
+    pod: pod === null ? null : { isOutdated: false, isReady: true, isTerminating: false, isHeldBack: false, ...pod },
     agent:
       agent === null
         ? null
@@ -146,6 +146,15 @@ const CASES: readonly Case[] = [
       genNode(3, { pod: null, agent: null }),
     ]),
     expected: 'delete-pod leo-2 (BrokenPod)',
+  },
+  {
+    title: 'a pod that was killed and waits for nothing is made again, though nothing is to be changed',
+    snapshot: genSnapshot([
+      genNode(1),
+      genNode(2, { pod: { isHeldBack: true, isReady: false }, agent: null }),
+      genNode(3),
+    ]),
+    expected: 'delete-pod leo-2 (PodHeldBack)',
   },
   {
     title: 'a broken pod is made again before there is a leader',

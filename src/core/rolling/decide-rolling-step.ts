@@ -93,11 +93,25 @@ function decideBroken({ nodes }: RollingSnapshot): RollingDecision | null {
       !pod.isReady &&
       (agent === null || agent.activity === 'blocked'),
   );
-  if (broken === undefined) return null;
+  if (broken === undefined) return decideHeldBack(nodes);
   return step(
     { kind: 'delete-pod', node: broken.name },
     'BrokenPod',
     `The pod of "${broken.name}" serves nobody and is of an older revision: it is made again`,
+  );
+}
+
+/**
+ * Kubernetes' pauses, up to five minutes, are for what fails by itself. What was killed from outside several times would come up
+ * at once, and the group is without a node meanwhile: a new pod has no pause.
+ */
+function decideHeldBack(nodes: readonly RollingNode[]): RollingDecision | null {
+  const held = nodes.find(({ pod, agent }) => pod !== null && pod.isHeldBack && !pod.isTerminating && agent === null);
+  if (held === undefined) return null;
+  return step(
+    { kind: 'delete-pod', node: held.name },
+    'PodHeldBack',
+    `The container of "${held.name}" was killed, and Kubernetes pauses before it starts it again: its pod is made again`,
   );
 }
 

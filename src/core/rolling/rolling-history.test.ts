@@ -55,7 +55,7 @@ function observeNode(node: ModelNode, leader: number): RollingNode {
     votes,
     priority: votes ? 100 : 0,
     volume: null,
-    pod: awayFor > 1 ? null : { isOutdated, isReady: awayFor === 0, isTerminating: false },
+    pod: awayFor > 1 ? null : { isOutdated, isReady: awayFor === 0, isTerminating: false, isHeldBack: false },
     agent:
       awayFor > 0
         ? null

@@ -39,6 +39,8 @@ export interface RollingNode {
     readonly isOutdated: boolean;
     readonly isReady: boolean;
     readonly isTerminating: boolean;
+    /** Its container had run well and was killed, and Kubernetes pauses before it starts it again (CrashLoopBackOff). */
+    readonly isHeldBack: boolean;
   } | null;
   /** What its agent says; null: it does not answer. */
   readonly agent: {
