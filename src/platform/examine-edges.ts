@@ -49,7 +49,7 @@ export async function examineEdges(access: ClusterAccess): Promise<EdgeReport[]>
 type Examination = () => Promise<EdgeReport>;
 
 function clientEdges(access: ClusterAccess): Examination[] {
-  const { plan, vantage } = access;
+  const { vantagePlan: plan, vantage } = access;
   const groupOf = (name: string) => plan.groups.find((group) => group.name === name);
   const edges: { to: string; name: string | undefined; target: DialTarget }[] = [];
   for (const proxy of access.proxies) {

@@ -26,6 +26,8 @@ export interface ClusterAccess {
   readonly proxies: readonly ProxyAccess[];
   /** From where agents are asked, and edges examined. */
   readonly vantage: Vantage;
+  /** `plan` with the names that clients at the vantage dial. */
+  readonly vantagePlan: GlobalPlan;
   /** Where clients of this machine enter, examined from here by `doctor`; none where the vantage is this machine. */
   readonly entries: readonly { readonly to: string; readonly target: DialTarget }[];
   /** As vantage.probePostgres, from this machine. */

@@ -180,6 +180,7 @@ async function accessOf(
     nodes: plan.groups.flatMap((group) => group.nodes.map(({ name }) => nodeAccess(group, name, pods))),
     proxies,
     vantage,
+    vantagePlan: withInsideNames(plan),
     entries: entriesOf(plan, balancers),
     probeEntry: async (target) =>
       probePostgres(target, {

@@ -83,6 +83,7 @@ export function openLocalAccess(folder: string): LocalAccess {
     nodes,
     proxies,
     vantage,
+    vantagePlan: plan,
     // The vantage is here already.
     entries: [],
     probeEntry: (target) => vantage.probePostgres(target),
