@@ -53,7 +53,7 @@ describe('roles of the manifest', needs('postgres'), () => {
       )
     )[0];
   const hasPassword = async (name: string, password: string) =>
-    await waitUntil(`${name} has the password of its file`, { timeoutMs: 5000 }, async () =>
+    await waitUntil(`${name} has the password of its file`, { timeoutMs: 20_000 }, async () =>
       isPasswordOf((await roleOf(name))?.password ?? '', password),
     );
 
@@ -69,11 +69,11 @@ describe('roles of the manifest', needs('postgres'), () => {
     await hasPassword('app', 'second');
     await hasPassword('anna', 'pass\'word "x" $1');
     assert.equal((await roleOf('anna'))?.rolcreatedb, true);
-    await waitUntil('a role whose password is not there yet is made', { timeoutMs: 5000 }, async () =>
+    await waitUntil('a role whose password is not there yet is made', { timeoutMs: 20_000 }, async () =>
       Boolean((await roleOf('later'))?.rolcanlogin),
     );
     keep({ roles: [{ ...anna, attributes: ['LOGIN'] }] });
-    await waitUntil('CREATEDB is taken away', { timeoutMs: 5000 }, async () => !(await roleOf('anna'))?.rolcreatedb);
+    await waitUntil('CREATEDB is taken away', { timeoutMs: 20_000 }, async () => !(await roleOf('anna'))?.rolcreatedb);
     assert.notEqual(await roleOf('later'), undefined);
   });
 
@@ -82,7 +82,7 @@ describe('roles of the manifest', needs('postgres'), () => {
     keep({ superuser: true });
     await hasPassword('postgres', 'super');
     keep({});
-    await waitUntil('it is gone', { timeoutMs: 5000 }, async () => (await roleOf('postgres'))?.password === null);
+    await waitUntil('it is gone', { timeoutMs: 20_000 }, async () => (await roleOf('postgres'))?.password === null);
   });
 
   test('no password is in the log', () => {
