@@ -10,12 +10,21 @@ import {
   leaseDurationMs,
   RENEWALS_PER_FENCE,
 } from '../../core/leadership/lease.ts';
+import type { LeaseStore, RecordStore } from '../../coordination/store.ts';
 import type { NodeContext } from './node-context.ts';
 
 /** Code STORE_WITHOUT_LEASES. */
 export class LeaseError extends Error {
   override name = 'LeaseError';
   readonly code = 'STORE_WITHOUT_LEASES';
+}
+
+/** Throws LeaseError for a store that has none. */
+export function assertLeases(store: RecordStore): LeaseStore {
+  if (store.leases !== undefined) return store.leases;
+  throw new LeaseError(
+    "Cannot lead with `replication.scope: group`: the record's store has no leases; use etcd, or `scope: global`",
+  );
 }
 
 export interface LeaseHooks {
@@ -102,11 +111,7 @@ export class LeaseKeeper {
 
   async #renew(): Promise<void> {
     const node = this.#node;
-    const { leases } = node.store;
-    if (leases === undefined)
-      throw new LeaseError(
-        "Cannot lead with `replication.scope: group`: the record's store has no leases; use etcd, or `scope: global`",
-      );
+    const leases = assertLeases(node.store);
     // A change of members may have swapped the record under our feet: then the next one is tried at once.
     for (let tries = 0; tries < 2; tries++) {
       if (!node.isLeaderByRecord) return;

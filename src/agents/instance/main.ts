@@ -23,6 +23,7 @@ import { findServerPrograms } from './server-programs.ts';
 import { instanceMetrics, instanceStatus } from './status.ts';
 import { SwitchoverError } from './switchover.ts';
 import { VoterFile } from './voter-file.ts';
+import { assertLeases } from './lease-keeper.ts';
 import { FEEDS_PER_FENCE, Watchdog } from './watchdog.ts';
 
 /** After SIGUSR2 another agent is expected within this; a PostgreSQL that nobody comes for is stopped by the watchdog. */
@@ -64,6 +65,7 @@ export async function runInstance(configPath: string): Promise<void> {
   const credentials = await createReloadableTls(config.tls);
   const storeTls = await loadStoreTls(config.store, credentials);
   const store = openRecordStore(config.store, storeTls, { sourceAddress: config.listen.address });
+  if (config.replication.scope === 'group') assertLeases(store);
   const voterFile = new VoterFile(paths.stateDirectory, config);
   const stored = await voterFile.load();
   const files = new ConfigurationFiles(paths.stateDirectory);

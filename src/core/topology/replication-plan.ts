@@ -11,13 +11,15 @@ export function planReplication(
   shared: SharedSettings['replication'],
   primaryGroup: string,
 ): ReplicationPlan {
-  const isInGroup = shared.scope === 'group';
   const allByGroup = groups
     .filter((group) => group.spec.role === 'readWrite' && group.spec.instances > 0)
     .map((group) => ({
       group: group.metadata.name,
       voters: Array.from({ length: group.spec.instances }, (_, index) => nodeName(group.metadata.name, index + 1)),
     }));
+  // With one group both are the same, and need no lease.
+  const isInGroup = shared.scope === 'group' && allByGroup.length > 1;
+  const scope = isInGroup ? 'group' : 'global';
   const votersByGroup = allByGroup.filter(({ group }) => !isInGroup || group === primaryGroup);
   const voters = votersByGroup.flatMap((group) => group.voters);
   // M is in one group, whichever leads: what is asked for must be possible in the smallest.
@@ -35,8 +37,8 @@ export function planReplication(
     electionQuorum,
     minCopies,
     memberTimeout: shared.memberTimeout,
-    scope: shared.scope,
+    scope,
   });
-  const { scope, maximumLagBytes } = shared;
+  const { maximumLagBytes } = shared;
   return { scope, minCopies, siteMembersMax, maximumLagBytes, voters, writeQuorum, electionQuorum, survives };
 }
