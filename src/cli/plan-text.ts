@@ -33,6 +33,7 @@ export function formatPlan(plan: GlobalPlan, options: PlanTextOptions): string {
     ['Warnings', formatNotes(plan.warnings, options)],
     ['Not built yet (accepted, and refused by what would have to act on it)', unbuilt('every platform')],
     ['For Kubernetes only (refused by `pgspan local up`)', unbuilt('local')],
+    ['For the local platform only (refused on Kubernetes)', unbuilt('kubernetes')],
   ];
   const body = sections
     .filter(([, text]) => text !== '')

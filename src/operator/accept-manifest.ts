@@ -17,7 +17,7 @@ export function acceptManifest(object: KubeObject, others: Iterable<KubeObject>)
   const { group } = parsed;
   const problems = findProblems([group]);
   if (problems.length > 0) return invalid(problems.map(problemLine));
-  const unbuilt = unbuiltFields(group).filter(({ actor }) => actor === 'every platform');
+  const unbuilt = unbuiltFields(group).filter(({ actor }) => actor !== 'local');
   if (unbuilt.length > 0) {
     const list = unbuilt.map(({ path, reason }) => `${path}: ${reason}`).join('; ');
     return { kind: 'refused', reason: 'NotBuilt', message: `Take these fields out of the manifest: ${list}` };

@@ -35,7 +35,7 @@ export interface PlanNote {
 
 /** Who would have to act on it, and therefore refuses: every platform, or the local one alone. */
 export interface UnbuiltNote extends PlanNote {
-  readonly actor: 'every platform' | 'local';
+  readonly actor: 'every platform' | 'local' | 'kubernetes';
 }
 
 /** Numbers of leadership.md, in milliseconds. */

@@ -9,32 +9,34 @@ export interface UnbuiltField {
   readonly path: string;
   /** What does not happen; a sentence without a final period. */
   readonly reason: string;
-  /** Who would have to act on it and cannot: `local`: Kubernetes can. */
-  readonly actor: 'every platform' | 'local';
+  /** Who would have to act on it and cannot: `local`: Kubernetes can; `kubernetes`: the local platform can. */
+  readonly actor: 'every platform' | 'local' | 'kubernetes';
 }
 
 /** Those that this group asks for: set, and not to what happens anyway. */
 export function unbuiltFields(group: PostgresGroup): UnbuiltField[] {
-  return UNBUILT.filter(({ isAsked }) => isAsked(group.spec)).map(({ path, reason }) => ({
-    path: `spec.${path}`,
-    reason,
-    actor: actorOf(reason),
+  return UNBUILT.filter(({ isAsked }) => isAsked(group.spec)).map((rule) => ({
+    path: `spec.${rule.path}`,
+    reason: rule.reason,
+    actor: actorOf(rule),
   }));
 }
 
 /** Paths below `.spec` that no platform acts on yet. */
 export function pathsUnbuiltEverywhere(): string[] {
-  return UNBUILT.filter(({ reason }) => actorOf(reason) === 'every platform').map(({ path }) => path);
+  return UNBUILT.filter((rule) => actorOf(rule) === 'every platform').map(({ path }) => path);
 }
 
-function actorOf(reason: string): UnbuiltField['actor'] {
-  return reason === KUBERNETES ? 'local' : 'every platform';
+function actorOf({ reason, actor }: UnbuiltRule): UnbuiltField['actor'] {
+  return actor ?? (reason === KUBERNETES ? 'local' : 'every platform');
 }
 
 interface UnbuiltRule {
   readonly path: string;
   readonly reason: string;
   readonly isAsked: (spec: GroupSpec) => boolean;
+  /** Default: by the reason. */
+  readonly actor?: UnbuiltField['actor'];
 }
 
 const KUBERNETES = 'it names an object of Kubernetes, which the local platform does not have';
@@ -70,8 +72,9 @@ const UNBUILT: readonly UnbuiltRule[] = [
   {
     path: 'coordination.store',
     reason:
-      'members of etcd that pgspan runs are not built yet; name those of an etcd of yours in coordination.etcd.endpoints',
+      'on Kubernetes pgspan runs no members of etcd yet; name those of an etcd of yours in coordination.etcd.endpoints',
     isAsked: (spec) => spec.coordination.store === 'etcd' && spec.coordination.etcd === undefined,
+    actor: 'kubernetes',
   },
   {
     path: 'coordination.etcd.secretRef',

@@ -13,6 +13,7 @@ import { publishedAddresses } from './placement.ts';
 import {
   appPasswordFile,
   clientFolder,
+  etcdFolder,
   type LocalSite,
   nodeFolder,
   openSite,
@@ -125,6 +126,7 @@ function logsOf(site: LocalSite, text: string): LogSource[] {
     ]),
     ...state.proxies.map(({ name }) => ({ part: name, path: programLogFile(proxyFolder(site, name)) })),
     { part: 'record', path: programLogFile(recordFolder(site)) },
+    ...state.etcd.map(({ name }) => ({ part: name, path: programLogFile(etcdFolder(site, name)) })),
   ];
   // The watchdog writes into its agent's log.
   const meant =

@@ -20,6 +20,7 @@ import {
   clientFolder,
   configFile,
   dataDirectory,
+  etcdFolder,
   type LocalSite,
   nodeFolder,
   passfile,
@@ -30,7 +31,7 @@ import {
   stateDirectory,
   tlsFilesIn,
 } from './site.ts';
-import { makeFolderFor } from './users.ts';
+import { etcdRunAs, makeFolderFor } from './users.ts';
 
 /** Linux' sun_path holds 108 bytes with the closing zero (unix(7)); PostgreSQL's socket is `.s.PGSQL.5432`. */
 const SOCKET_PATH_BYTES_MAX = 107;
@@ -58,7 +59,7 @@ export async function writeAgentFiles(site: LocalSite, plan: GlobalPlan, now: Da
 }
 
 function makeFolders(site: LocalSite): void {
-  const { user, nodes, proxies, runtimeDirectory: runtime, recordAddress } = site.state;
+  const { user, nodes, proxies, runtimeDirectory: runtime, recordAddress, etcd } = site.state;
   makeFolderFor(null, site.folder, 0o711);
   for (const name of ['nodes', 'proxies']) makeFolderFor(null, join(site.folder, name), 0o711);
   makeFolderFor(null, clientFolder(site), 0o700);
@@ -75,6 +76,11 @@ function makeFolders(site: LocalSite): void {
   if (recordAddress !== null) {
     makeFolderFor(null, recordFolder(site), 0o711);
     makeFolderFor(user, join(recordFolder(site), 'data'), 0o700);
+  }
+  for (const member of etcd) {
+    makeFolderFor(null, join(site.folder, 'etcd'), 0o711);
+    makeFolderFor(null, etcdFolder(site, member.name), 0o711);
+    makeFolderFor(etcdRunAs(user, member), join(etcdFolder(site, member.name), 'data'), 0o700);
   }
 }
 

@@ -13,13 +13,14 @@ import { joinBundle, maintainCertificateFolder } from '../certificates/certifica
 import {
   authorityFolder,
   clientFolder,
+  etcdFolder,
   type LocalSite,
   nodeFolder,
   proxyFolder,
   recordFolder,
   trustBundleFile,
 } from './site.ts';
-import { makeFolderFor, type RunAs } from './users.ts';
+import { etcdRunAs, makeFolderFor, type RunAs } from './users.ts';
 
 export function replicationFilesIn(folder: string): { replicationCertFile: string; replicationKeyFile: string } {
   return {
@@ -59,7 +60,7 @@ interface Holder {
 }
 
 function holdersOf(site: LocalSite, plan: GlobalPlan): Holder[] {
-  const { user: owner, primaryGroup, recordAddress } = site.state;
+  const { user: owner, primaryGroup, recordAddress, etcd } = site.state;
   const holders: Holder[] = plan.groups.flatMap(({ name: group, nodes, proxies }) => [
     ...nodes.map(({ name, certificate, replicationCertificate }) => ({
       folder: nodeFolder(site, name),
@@ -80,6 +81,13 @@ function holdersOf(site: LocalSite, plan: GlobalPlan): Holder[] {
   if (recordAddress !== null) {
     const request = programRequest(plan, primaryGroup, recordService(plan.globalCluster), [recordAddress]);
     holders.push({ folder: recordFolder(site), group: primaryGroup, owner, wanted: [{ name: 'tls', request }] });
+  }
+  for (const member of etcd) {
+    const { name, group, address } = member;
+    // Its peers compare the address that it dials from with its certificate, and on loopback that is this one.
+    const request = programRequest(plan, group, name, [address, '127.0.0.1']);
+    const folder = etcdFolder(site, name);
+    holders.push({ folder, group, owner: etcdRunAs(owner, member), wanted: [{ name: 'tls', request }] });
   }
   // The person at the terminal: the name under which agents obey (agents/instance/peer-server.ts).
   const request = programRequest(plan, primaryGroup, `${primaryGroup}-cli`, []);

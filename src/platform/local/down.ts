@@ -57,6 +57,10 @@ async function stopCleanly(site: LocalSite): Promise<void> {
     nodes.filter((name) => !leaders.includes(name)),
   );
   await endPrograms(site, leaders);
+  await endPrograms(
+    site,
+    site.state.etcd.map(({ name }) => name),
+  );
 }
 
 async function endPrograms(site: LocalSite, names: readonly string[]): Promise<void> {

@@ -13,7 +13,7 @@ import type { RunAs } from './users.ts';
 
 export interface LaunchOptions {
   readonly siteId: string;
-  /** `leo-1/agent`, `leo-proxy-1`, `record`. */
+  /** `leo-1/agent`, `leo-proxy-1`, `record`, `leo-etcd`. */
   readonly part: string;
   readonly program: Program;
   /** The verb and its options. */
@@ -25,7 +25,7 @@ export interface LaunchOptions {
 /** A log larger than this is put aside (one generation) at the next start: a site that runs for weeks must not fill the host's disk with its past. */
 const LOG_BYTES_KEPT_MAX = 16 * 1024 * 1024;
 /** A fixed PATH: nothing of the caller's environment decides what an agent finds. */
-const PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+export const LAUNCH_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 /** Starts the process. @returns its pid. Throws what spawn threw, such as ENOENT. */
 export async function launchProgram(options: LaunchOptions): Promise<number> {
@@ -36,7 +36,12 @@ export async function launchProgram(options: LaunchOptions): Promise<number> {
       detached: true,
       stdio: ['ignore', log, log],
       cwd: '/',
-      env: { PATH, LC_ALL: 'C.UTF-8', ...options.program.env, [MARKER_VARIABLE]: `${options.siteId}/${options.part}` },
+      env: {
+        PATH: LAUNCH_PATH,
+        LC_ALL: 'C.UTF-8',
+        ...options.program.env,
+        [MARKER_VARIABLE]: `${options.siteId}/${options.part}`,
+      },
       ...(options.user === null ? {} : { uid: options.user.uid, gid: options.user.gid }),
     });
     await new Promise<void>((resolve, reject) => child.once('spawn', resolve).once('error', reject));

@@ -12,6 +12,7 @@ import { type AgentRequest, askAgent } from '../agent-api.ts';
 import { PORTS } from './placement.ts';
 import {
   clientFolder,
+  etcdFolder,
   type LocalSite,
   nodeFolder,
   processesOf,
@@ -126,7 +127,8 @@ async function askProxy(server: Watched, ask: Ask): Promise<string> {
 /** Whoever has ended will not become ready: say so at once, with its last words. */
 function assertAlive(site: LocalSite, waiting: readonly Watched[]): void {
   const running = new Set(processesOf(site).map(({ part }) => part));
-  const ended = waiting.find(({ part }) => !running.has(part));
+  const members = site.state.etcd.map(({ name }) => ({ name, part: name, folder: etcdFolder(site, name) }));
+  const ended = [...members, ...waiting].find(({ part }) => !running.has(part));
   if (ended === undefined) return;
   throw new UserError({
     code: 'PROGRAM_ENDED',

@@ -7,6 +7,7 @@
  *   <state>/ca.crt                the trust bundle of all groups, for every client
  *   <state>/client/               certificate and passwords for the person at the terminal
  *   <state>/record/ , proxies/<proxy>/ , nodes/<node>/    config.json, tls/, log
+ *   <state>/etcd/<member>/        a member of the site's own etcd: tls/, data/, log
  *   <state>/nodes/<node>/volume/  the node's own disk: data/ (PGDATA) and state/ (the agent's promise)
  *   <runtime>/<node>/             sockets and heartbeats; <runtime> is short, a socket's path has at most 107 bytes
  *
@@ -40,6 +41,16 @@ const siteProxySchema = z.strictObject({
 });
 export type SiteProxy = z.infer<typeof siteProxySchema>;
 
+/** A member of the site's own etcd, one for each group that was there when the site was made. */
+const siteEtcdMemberSchema = z.strictObject({
+  name: nameSchema,
+  group: nameSchema,
+  address: addressSchema,
+  /** Who runs it; null: who runs the programs. Etcd cannot choose the source of its connections, so `cut` knows it by its user. */
+  uid: z.int().nullable(),
+});
+export type SiteEtcdMember = z.infer<typeof siteEtcdMemberSchema>;
+
 /** Faults that outlive the command which made them, so that any later command can undo them. Kill and freeze are seen in /proc. */
 const faultsSchema = z.strictObject({
   /** Targets that are cut off: `leo`, `leo-1`, `leo-1/postgres`, `leo-proxy-1`, `record`, … */
@@ -62,7 +73,15 @@ export const siteStateSchema = z.strictObject({
   generation: z.int().min(1),
   /** First three bytes of the site's /24. */
   subnet: z.string(),
-  ports: z.strictObject({ postgres: z.int(), agent: z.int(), path: z.int(), record: z.int(), health: z.int() }),
+  ports: z.strictObject({
+    postgres: z.int(),
+    agent: z.int(),
+    path: z.int(),
+    record: z.int(),
+    health: z.int(),
+    etcdClient: z.int().default(2379),
+    etcdPeer: z.int().default(2380),
+  }),
   /** Who runs the programs; null: the person who started the site. */
   user: z.strictObject({ name: z.string(), uid: z.int(), gid: z.int() }).nullable(),
   postgresBin: z.string(),
@@ -76,6 +95,8 @@ export const siteStateSchema = z.strictObject({
   primaryGroup: nameSchema,
   /** The record's own process; null: an etcd keeps the record. */
   recordAddress: addressSchema.nullable(),
+  /** Members of the site's own etcd; none: another store. They are those of the site's beginning: etcd is not told of later groups. */
+  etcd: z.array(siteEtcdMemberSchema).default([]),
   faults: faultsSchema,
 });
 export type SiteState = z.infer<typeof siteStateSchema>;
@@ -162,6 +183,7 @@ const OWN_ENTRIES = new Set([
   'client',
   'authorities',
   'record',
+  'etcd',
   'proxies',
   'nodes',
 ]);

@@ -28,6 +28,7 @@ export function changeSite(site: LocalSite, change: Partial<SiteState>): LocalSi
 export const nodeFolder = (site: LocalSite, node: string): string => join(site.folder, 'nodes', node);
 export const proxyFolder = (site: LocalSite, proxy: string): string => join(site.folder, 'proxies', proxy);
 export const recordFolder = (site: LocalSite): string => join(site.folder, 'record');
+export const etcdFolder = (site: LocalSite, member: string): string => join(site.folder, 'etcd', member);
 export const authorityFolder = (site: LocalSite, group: string): string => join(site.folder, 'authorities', group);
 export const clientFolder = (site: LocalSite): string => join(site.folder, 'client');
 export const dataDirectory = (site: LocalSite, node: string): string => join(nodeFolder(site, node), 'volume', 'data');
@@ -37,7 +38,7 @@ export const runtimeDirectory = (site: LocalSite, node: string): string => join(
 
 /** Configuration of a program, in its folder. */
 export const configFile = (folder: string): string => join(folder, 'config.json');
-/** Output of the agent of a node, of a proxy or of the record, in its folder. */
+/** Output of the agent of a node, of a proxy, of the record or of a member of etcd, in its folder. */
 export const programLogFile = (folder: string): string => join(folder, 'agent.log');
 export const postgresLogFile = (site: LocalSite, node: string): string => join(nodeFolder(site, node), 'postgres.log');
 /** The password of the application's user, owner-only, for the person at the terminal; and in libpq's form, for each name and address. */

@@ -15,30 +15,22 @@ import { UserError } from '../../base/user-error.ts';
 import { planGlobalCluster } from '../../core/topology/plan.ts';
 import type { GlobalPlan } from '../../core/topology/plan-types.ts';
 import type { PostgresInstallation } from '../postgres-installation.ts';
-import { agentProgram } from '../program.ts';
 import { assertAddressesFree, chooseSubnet } from './addresses.ts';
 import { writeAgentFiles } from './agent-files.ts';
 import { applyCuts } from './faults/packets.ts';
-import { launchProgram } from './launch.ts';
 import {
   addressCount,
+  ETCD_PORTS,
+  keepsOwnEtcd,
   PORTS,
+  PROGRAM_PORTS,
   placedAddresses,
   placeServers,
   publishedAddresses,
   type SitePlacement,
 } from './placement.ts';
-import {
-  processesOf,
-  type LocalSite,
-  nodeFolder,
-  proxyFolder,
-  recordFolder,
-  volumeOf,
-  changeSite,
-  configFile,
-  programLogFile,
-} from './site.ts';
+import { findEtcd, reloadPrograms, startPrograms } from './programs.ts';
+import { processesOf, type LocalSite, volumeOf, changeSite } from './site.ts';
 import { withSiteLock } from './site-lock.ts';
 import {
   NO_FAULTS,
@@ -48,9 +40,8 @@ import {
   type SiteState,
   writeSiteState,
 } from './site-state.ts';
-import { assertUserMayEnter, chooseRunAs } from './users.ts';
+import { assertUserMayEnter, chooseRunAs, firstEtcdUid } from './users.ts';
 import { openVolume, preferredVolumeKind } from './volumes.ts';
-import { signalProcess } from './processes.ts';
 
 export interface UpOptions {
   readonly folder: string;
@@ -65,7 +56,7 @@ export interface UpOptions {
   readonly addressRange: string;
 }
 
-/** What was started, by part: `record`, `leo-1/agent`, `leo-proxy-1`. */
+/** What was started, by part: `record`, `leo-etcd`, `leo-1/agent`, `leo-proxy-1`. */
 export interface UpResult {
   readonly site: LocalSite;
   readonly plan: GlobalPlan;
@@ -74,7 +65,7 @@ export interface UpResult {
 
 /**
  * Makes and starts everything that is missing; returns as soon as the processes run (readiness.ts waits for the rest).
- * Throws UserError NO_SITE, NOT_BUILT, STATE_…, USER_…, PORT_HELD_EVERYWHERE, ADDRESS_HELD, SITE_…, VOLUME_….
+ * Throws UserError NO_SITE, NOT_BUILT, STATE_…, USER_…, PORT_HELD_EVERYWHERE, ADDRESS_HELD, SITE_…, VOLUME_…, ETCD_MISSING.
  */
 export async function startSite(options: UpOptions): Promise<UpResult> {
   // Folders that another user must pass through are made in several places; what is secret has its mode set by name.
@@ -126,12 +117,14 @@ async function placeSite(
     });
   const draft = planWith({});
   refuseUnbuilt(draft);
+  if (keepsOwnEtcd(draft)) findEtcd();
   refuseOtherCluster(draft, former);
   refuseOtherVersion(options.postgres, former);
   const subnet = former?.subnet ?? (await chooseFreeSubnet(draft, options));
   const volume = options.disks ? preferredVolumeKind() : 'folder';
-  const placement = placeServers(draft, subnet, former ?? NOTHING_PLACED, volume);
   const siteId = former?.siteId ?? randomBytes(4).toString('hex');
+  const etcdUid = user === null ? null : firstEtcdUid(siteId);
+  const placement = placeServers(draft, subnet, former ?? NOTHING_PLACED, { volume, etcdUid });
   const state: SiteState = {
     format: 1,
     siteId,
@@ -150,6 +143,7 @@ async function placeSite(
     nodes: [...placement.nodes],
     proxies: [...placement.proxies],
     recordAddress: placement.recordAddress,
+    etcd: [...placement.etcd],
   };
   const site = { folder: options.folder, state };
   await assertPlaceFree(site);
@@ -160,10 +154,10 @@ async function placeSite(
   return { site, plan: planWith(publishedAddresses(placement)) };
 }
 
-const NOTHING_PLACED: SitePlacement = { nodes: [], proxies: [], recordAddress: null };
+const NOTHING_PLACED: SitePlacement = { nodes: [], proxies: [], recordAddress: null, etcd: [] };
 
 function refuseUnbuilt(plan: GlobalPlan): void {
-  const asked = plan.notBuilt;
+  const asked = plan.notBuilt.filter(({ actor }) => actor !== 'kubernetes');
   if (asked.length === 0) return;
   throw new UserError({
     code: 'NOT_BUILT',
@@ -197,7 +191,7 @@ function chooseFreeSubnet(plan: GlobalPlan, options: UpOptions): Promise<string>
   return chooseSubnet({
     range: options.addressRange,
     count: addressCount(plan),
-    ports: Object.values(PORTS),
+    ports: [...PROGRAM_PORTS, ...(keepsOwnEtcd(plan) ? ETCD_PORTS : [])],
     random: () => randomBytes(4).readUInt32BE() / 2 ** 32,
   });
 }
@@ -205,15 +199,17 @@ function chooseFreeSubnet(plan: GlobalPlan, options: UpOptions): Promise<string>
 /** Somebody else may have come to the addresses while the site was down. Its own processes hold them when it is up. */
 async function assertPlaceFree(site: LocalSite): Promise<void> {
   const running = new Set(processesOf(site).map(({ part }) => part.split('/')[0]));
-  const { nodes, proxies, recordAddress } = site.state;
+  const { nodes, proxies, recordAddress, etcd } = site.state;
   await assertAddressesFree(
     placedAddresses({
       nodes: nodes.filter(({ name }) => !running.has(name)),
       proxies: proxies.filter(({ name }) => !running.has(name)),
       recordAddress: running.has('record') ? null : recordAddress,
     }),
-    Object.values(site.state.ports),
+    PROGRAM_PORTS,
   );
+  const members = etcd.filter(({ name }) => !running.has(name)).map(({ address }) => address);
+  await assertAddressesFree(members, ETCD_PORTS);
 }
 
 /** Short: PostgreSQL's socket lies in it, and a socket's path has at most 107 bytes. */
@@ -230,34 +226,4 @@ function openVolumes(site: LocalSite, groups: readonly PostgresGroup[]): LocalSi
     return { ...node, volume: openVolume(volumeOf(site, node), sizeBytes, site.state.user) };
   });
   return changeSite(site, { nodes });
-}
-
-/** SIGHUP: agents, proxies and the record read their files again. */
-function reloadPrograms(site: LocalSite): void {
-  for (const process of processesOf(site)) {
-    if (/^(record|[^/]+|[^/]+\/agent)$/.test(process.part)) signalProcess(process, 'SIGHUP');
-  }
-}
-
-async function startPrograms(site: LocalSite): Promise<string[]> {
-  const { siteId, user, nodes, proxies, recordAddress } = site.state;
-  const running = new Set(processesOf(site).map(({ part }) => part));
-  const [agent, proxy] = await Promise.all([agentProgram('agent'), agentProgram('proxy')]);
-  const wanted = [
-    ...(recordAddress === null
-      ? []
-      : [{ part: 'record', program: agent, verb: 'record-server', folder: recordFolder(site) }]),
-    ...nodes.map(({ name }) => ({
-      part: `${name}/agent`,
-      program: agent,
-      verb: 'instance',
-      folder: nodeFolder(site, name),
-    })),
-    ...proxies.map(({ name }) => ({ part: name, program: proxy, verb: 'proxy', folder: proxyFolder(site, name) })),
-  ].filter(({ part }) => !running.has(part));
-  for (const { part, program, verb, folder } of wanted) {
-    const args = [verb, '--config', configFile(folder)];
-    await launchProgram({ siteId, part, program, args, logFile: programLogFile(folder), user });
-  }
-  return wanted.map(({ part }) => part);
 }

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { UserError } from '../../base/user-error.ts';
+import type { SiteEtcdMember } from './site-state.ts';
 import { runTool } from './system-tool.ts';
 
 export interface RunAs {
@@ -88,4 +89,17 @@ function findUser(name: string): RunAs | null {
     local.split('\n').find((entry) => entry.startsWith(`${name}:`)) ?? runTool('getent', ['passwd', name]).stdout;
   const [, , uid, gid] = line.trim().split(':');
   return uid === undefined || gid === undefined ? null : { name, uid: Number(uid), gid: Number(gid) };
+}
+
+/** Debian, systemd and others give these to services for the time of a run; ours own two folders and a socket for as long. */
+const DYNAMIC_UID_FIRST = 61_184;
+const DYNAMIC_UID_COUNT = 4000;
+
+/** A user for each member of the site's etcd, so that their packets can be told apart (faults/packets.ts). */
+export function firstEtcdUid(siteId: string): number {
+  return DYNAMIC_UID_FIRST + (Number.parseInt(siteId, 16) % DYNAMIC_UID_COUNT);
+}
+
+export function etcdRunAs(user: RunAs | null, member: SiteEtcdMember): RunAs | null {
+  return member.uid === null ? user : { name: member.name, uid: member.uid, gid: member.uid };
 }

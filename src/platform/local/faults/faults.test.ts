@@ -92,7 +92,15 @@ describe('faults on a PostgreSQL pair', needs('root', 'postgres', 'nft', 'mkfs.e
       generation: 1,
       primaryGroup: 'leo',
       subnet: '127.63.1',
-      ports: { postgres: PORT, agent: 7443, path: PATH_PORT, record: 7444, health: 7445 },
+      ports: {
+        postgres: PORT,
+        agent: 7443,
+        path: PATH_PORT,
+        record: 7444,
+        health: 7445,
+        etcdClient: 7446,
+        etcdPeer: 7447,
+      },
       user,
       postgresBin: bin,
       postgresMajor: 15,
@@ -104,6 +112,7 @@ describe('faults on a PostgreSQL pair', needs('root', 'postgres', 'nft', 'mkfs.e
       ],
       proxies: [],
       recordAddress: '127.63.1.9',
+      etcd: [],
       faults: NO_FAULTS,
     };
     writeSiteState(folder, state);

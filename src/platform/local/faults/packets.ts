@@ -5,6 +5,8 @@
  * Every program of a site has an address of its own and uses it as the source of its connections as well, so a border
  * is a set of addresses: dropped is what has one end inside and the other outside. A client's 127.0.0.1 is outside.
  * The drop is in the `input` hook: in `output` the sender's write would fail with EPERM, which no network does.
+ * Only etcd cannot choose its source: what a member dials comes from 127.0.0.1. Each member has a user of its own, by whom its
+ * connections are marked on their way out, and the mark is dropped on the way in, both ways.
  *
  * One table of nftables per site, `inet pgspan_<site id>`, always loaded as a whole from the site's list of cuts in one
  * transaction: what is cut is what the list says, also after a crash in the middle.
@@ -12,7 +14,7 @@
 import { UserError } from '../../../base/user-error.ts';
 import type { SiteState } from '../site-state.ts';
 import { runTool, type ToolResult } from '../system-tool.ts';
-import { type FaultTarget, parseTarget } from './targets.ts';
+import { type FaultTarget, isPartOfTarget, parseTarget } from './targets.ts';
 
 /** Makes the kernel's table say what `state.faults.cut` says; removes the table when nothing is cut. Throws UserError CUT_NOT_POSSIBLE. */
 export function applyCuts(state: SiteState): void {
@@ -36,6 +38,7 @@ export function renderCuts(state: SiteState): string {
   return [
     `table ${tableName(state)} {`,
     ...targets.flatMap((target, index) => chain(`cut_${index}`, dropRules(state, target))),
+    ...markedMembers(state, targets),
     ...chain('border', [
       'type filter hook input priority filter; policy accept;',
       // The path port serves the node's own PostgreSQL, which dials it from 127.0.0.1: that is inside.
@@ -43,6 +46,7 @@ export function renderCuts(state: SiteState): string {
         `ip daddr ${address} tcp dport ${state.ports.path} accept`,
         `ip saddr ${address} tcp sport ${state.ports.path} accept`,
       ]),
+      ...targets.flatMap((target) => dialersOf(state, target).map(({ mark }) => `ct mark ${mark} counter drop`)),
       ...targets.flatMap((target, index) => {
         const inside = `{ ${addressesOf(state, target).join(', ')} }`;
         return [
@@ -67,19 +71,44 @@ function dropRules(state: SiteState, target: FaultTarget): string[] {
   return [`tcp sport ${postgres} return`, `tcp dport ${postgres} return`, 'counter drop'];
 }
 
+/** Members of etcd in the target, each with the mark of what it dials outside of the target. */
+function dialersOf(state: SiteState, target: FaultTarget): { uid: number; mark: string }[] {
+  return state.etcd.flatMap(({ name, uid }, index) =>
+    uid !== null && isPartOfTarget(state, target, name)
+      ? [{ uid, mark: `0x${(MARK_FIRST + index).toString(16)}` }]
+      : [],
+  );
+}
+
+/** Far from the few low bits that container networks use. */
+const MARK_FIRST = 0x7067_0000;
+
+function markedMembers(state: SiteState, targets: readonly FaultTarget[]): string[] {
+  const rules = targets.flatMap((target) => {
+    const inside = `{ ${addressesOf(state, target).join(', ')} }`;
+    return dialersOf(state, target).map(
+      ({ uid, mark }) => `meta skuid ${uid} ip saddr != ${inside} ip daddr != ${inside} ct mark set ${mark}`,
+    );
+  });
+  if (rules.length === 0) return [];
+  return chain('dialled', ['type filter hook output priority mangle; policy accept;', ...rules]);
+}
+
 function chain(name: string, lines: readonly string[]): string[] {
   return [`  chain ${name} {`, ...lines.map((line) => `    ${line}`), '  }'];
 }
 
 function addressesOf(state: SiteState, target: FaultTarget): string[] {
-  if (target.kind === 'record') return state.recordAddress === null ? [] : [state.recordAddress];
+  const { etcd } = state;
+  if (target.kind === 'record')
+    return state.recordAddress === null ? etcd.map(({ address }) => address) : [state.recordAddress];
   const owner = target.kind === 'part' ? target.node : target.name;
   const isMeant = ({ name, group }: { name: string; group: string }) => name === owner || group === owner;
   const nodes = state.nodes.filter(isMeant).map(({ address }) => address);
   const proxies = state.proxies
     .filter(isMeant)
     .flatMap(({ writeAddress, readAddress }) => (readAddress === null ? [writeAddress] : [writeAddress, readAddress]));
-  return [...nodes, ...proxies];
+  return [...nodes, ...proxies, ...etcd.filter(isMeant).map(({ address }) => address)];
 }
 
 function tableName(state: SiteState): string {

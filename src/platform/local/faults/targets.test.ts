@@ -11,7 +11,7 @@ const state: SiteState = {
   groups: [],
   generation: 1,
   subnet: '127.63.4',
-  ports: { postgres: 5432, agent: 7440, path: 7441, record: 7443, health: 7442 },
+  ports: { postgres: 5432, agent: 7440, path: 7441, record: 7443, health: 7442, etcdClient: 2379, etcdPeer: 2380 },
   user: null,
   postgresBin: '/bin',
   postgresMajor: 15,
@@ -25,6 +25,7 @@ const state: SiteState = {
   ],
   proxies: [{ name: 'leo-proxy-1', group: 'leo', writeAddress: '127.63.4.5', readAddress: '127.63.4.6' }],
   recordAddress: '127.63.4.7',
+  etcd: [],
   faults: NO_FAULTS,
 };
 

@@ -3,7 +3,8 @@
  *
  *   leo-1            a node: PostgreSQL, agent and watchdog      leo-1/postgres, leo-1/agent, leo-1/watchdog   one of them
  *   leo              a group (one simulated Kubernetes cluster): its nodes and proxies
- *   leo-proxy-1      a proxy                                     record   the coordination service
+ *   leo-proxy-1      a proxy                                     record   the coordination service: all of it
+ *   leo-etcd         a member of the site's own etcd, which is part of its group as well
  */
 import { UserError } from '../../../base/user-error.ts';
 import type { SiteState } from '../site-state.ts';
@@ -16,6 +17,7 @@ export type FaultTarget =
   | { readonly kind: 'part'; readonly name: string; readonly node: string; readonly part: NodePart }
   | { readonly kind: 'group'; readonly name: string }
   | { readonly kind: 'proxy'; readonly name: string }
+  | { readonly kind: 'etcd'; readonly name: string }
   | { readonly kind: 'record'; readonly name: 'record' };
 
 /** Throws UserError TARGET_UNKNOWN, which lists what there is. */
@@ -25,7 +27,8 @@ export function parseTarget(state: SiteState, text: string): FaultTarget {
   if (isNode && part === undefined) return { kind: 'node', name };
   if (isNode && rest.length === 0 && isNodePart(part)) return { kind: 'part', name: text, node: name, part };
   if (part === undefined) {
-    if (name === 'record' && state.recordAddress !== null) return { kind: 'record', name };
+    if (name === 'record' && (state.recordAddress !== null || state.etcd.length > 0)) return { kind: 'record', name };
+    if (state.etcd.some((member) => member.name === name)) return { kind: 'etcd', name };
     if (state.proxies.some((proxy) => proxy.name === name)) return { kind: 'proxy', name };
     if (groupNames(state).includes(name)) return { kind: 'group', name };
   }
@@ -43,18 +46,21 @@ export function targetNames(state: SiteState): string[] {
     ...groupNames(state),
     ...state.nodes.map((node) => node.name),
     ...state.proxies.map((proxy) => proxy.name),
-    ...(state.recordAddress === null ? [] : ['record']),
+    ...state.etcd.map((member) => member.name),
+    ...(state.recordAddress === null && state.etcd.length === 0 ? [] : ['record']),
   ];
 }
 
-/** True if a process of this part (`leo-1/postgres`, `leo-proxy-1`, `record`) belongs to the target. */
+/** True if a process of this part (`leo-1/postgres`, `leo-proxy-1`, `record`, `leo-etcd`) belongs to the target. */
 export function isPartOfTarget(state: SiteState, target: FaultTarget, part: string): boolean {
   const owner = part.split('/')[0] ?? part;
   switch (target.kind) {
     case 'part':
       return part === target.name;
     case 'group':
-      return [...state.nodes, ...state.proxies].some(({ name, group }) => name === owner && group === target.name);
+      return membersOfGroups(state).some(({ name, group }) => name === owner && group === target.name);
+    case 'record':
+      return owner === 'record' || state.etcd.some(({ name }) => name === owner);
     default:
       return owner === target.name;
   }
@@ -75,7 +81,11 @@ export function isCoveredBy(state: SiteState, inner: FaultTarget, outer: FaultTa
 }
 
 export function groupNames(state: SiteState): string[] {
-  return [...new Set([...state.nodes, ...state.proxies].map(({ group }) => group))];
+  return [...new Set(membersOfGroups(state).map(({ group }) => group))];
+}
+
+function membersOfGroups({ nodes, proxies, etcd }: SiteState): readonly { name: string; group: string }[] {
+  return [...nodes, ...proxies, ...etcd];
 }
 
 function isNodePart(text: string | undefined): text is NodePart {
