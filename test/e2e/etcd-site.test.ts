@@ -70,10 +70,11 @@ describe('a site with an etcd of its own', {
       const leader = await isWholeAgain();
       site.cut(member);
       await writer.goesOn();
-      await site.kill(`${leader}/postgres`);
+      await site.kill(leader);
       await anotherLeads(leader);
       await writer.goesOn();
       site.heal();
+      await site.up();
     }
     await isWholeAgain();
   });
@@ -88,8 +89,9 @@ describe('a site with an etcd of its own', {
     assert.ok(writer.longestGapMs < 3000, `a gap of ${Math.round(writer.longestGapMs)} ms`);
     await site.up();
     await isWholeAgain();
-    await site.kill(`${leader}/postgres`);
+    await site.kill(leader);
     await anotherLeads(leader);
+    await site.up();
     await isWholeAgain();
   });
 });
