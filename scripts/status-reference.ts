@@ -80,6 +80,10 @@ export const REASONS: Readonly<Record<string, Reason>> = {
   // Rolling changes: what is done.
   VolumeTooSmall: { meaning: 'A volume grows.', todo: WAIT },
   BrokenPod: { meaning: 'A pod that serves nobody is made again from the present manifest.', todo: WAIT },
+  PodHeldBack: {
+    meaning: 'A pod whose container was killed is made again, since Kubernetes would start it only after a pause.',
+    todo: WAIT,
+  },
   PodOutdated: { meaning: 'A pod is made again: image, resources or another part of it has changed.', todo: WAIT },
   SettingsPending: { meaning: 'PostgreSQL restarts, since a changed setting needs it.', todo: WAIT },
   LeaderOutdated: { meaning: 'The leader hands over, so that its pod or PostgreSQL can start again.', todo: WAIT },
