@@ -5,6 +5,7 @@
 import { AppliedObjects } from './applied-objects.ts';
 import { GroupAgents } from './group-agents.ts';
 import type { SecretMemory } from './group-secrets.ts';
+import type { AcceptedSources } from './take-sources.ts';
 import type { SourceMemory } from './read-sources.ts';
 
 export class GroupSession {
@@ -20,6 +21,8 @@ export class GroupSession {
   readonly retiring = new Set<string>();
   /** `uid size` of claims that the API server refused to grow, with its words. */
   readonly refusedGrowth = new Map<string, string>();
+  /** The last manifest that was accepted, with what it refers to. */
+  accepted: AcceptedSources | null = null;
   /** What was left over of earlier times has been looked for. */
   isSwept = false;
   /** By performance.now(): when everything is read and applied anew. */

@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import pino from 'pino';
 import { type OperatorConfig, OPERATOR_NAME, operatorConfigSchema } from '../api/operator-config.ts';
+import { delay } from '../base/wait-until.ts';
 import { createKubeClient } from '../platform/kubernetes/kube-client.ts';
 import { openKubeContext } from '../platform/kubernetes/kubeconfig.ts';
 import { electLeader } from './leader-election.ts';
@@ -58,11 +59,16 @@ export async function runOperator({ configFile, kubeconfig }: OperatorArguments)
     onError: (error) => log.warn({ error: error.message }, 'Lease not renewed'),
   });
   log.info({ reason: await ended }, 'stopping');
-  await state.operator?.close();
+  // What takes longer goes on with the next operator; waiting for it would let the Lease run out instead of giving it back.
+  await Promise.race([state.operator?.close(), delay(CLOSE_LIMIT_MS)]);
   await election.close();
   client.close();
   health.close();
+  process.exit(0);
 }
+
+/** Kubernetes gives ten seconds (install/operator-deployment.ts). */
+const CLOSE_LIMIT_MS = 3000;
 
 async function readConfig(path: string): Promise<OperatorConfig> {
   try {

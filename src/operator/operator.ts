@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { LABEL } from '../api/labels.ts';
 import type { OperatorConfig } from '../api/operator-config.ts';
 import { globalClusterName, postgresGroupSchema } from '../api/postgres-group.ts';
+import { ApiError } from '../platform/kubernetes/api-error.ts';
 import { cacheObjects, type KubeCache } from '../platform/kubernetes/kube-cache.ts';
 import type { KubeClient } from '../platform/kubernetes/kube-client.ts';
 import { KUBE_KINDS, type KubeObject } from '../platform/kubernetes/kube-object.ts';
@@ -14,6 +15,7 @@ import { GroupSession } from './group-session.ts';
 import { type OperatorContext, WATCHED_KINDS, type WatchedKind } from './operator-context.ts';
 import { reconcileGroup } from './reconcile-group.ts';
 import { slimPod } from './stored-object.ts';
+import { writeStandstill } from './write-status.ts';
 import { WorkQueue } from './work-queue.ts';
 
 /** Several changes come together: one look for all. */
@@ -114,7 +116,19 @@ export class Operator {
       this.#sessions.delete(key);
       return null;
     }
-    return await reconcileGroup(this.#context, this.#session(key, object), object);
+    try {
+      return await reconcileGroup(this.#context, this.#session(key, object), object);
+    } catch (error) {
+      await this.#tellRefusal(object, error);
+      throw error;
+    }
+  }
+
+  /** What the API server refuses, people can do something about: a right, a quota, an admission policy, a field of a template. */
+  async #tellRefusal(object: KubeObject, error: unknown): Promise<void> {
+    if (!(error instanceof ApiError) || ![400, 403, 422].includes(error.status)) return;
+    const { message } = error;
+    await writeStandstill(this.#context, object, { condition: 'Progressing', reason: 'ObjectRefused', message });
   }
 
   #session(key: string, object: KubeObject): GroupSession {

@@ -31,8 +31,8 @@ import type { OperatorContext } from './operator-context.ts';
 import { rollingSnapshot } from './rolling-snapshot.ts';
 import { readSources, SOURCES_FRESH_MS } from './read-sources.ts';
 import { configMapTexts } from './stored-object.ts';
-import { type TakenSources, takeSources } from './take-sources.ts';
-import { writeRefusal, writeStatus } from './write-status.ts';
+import { type AcceptedSources, takeSources } from './take-sources.ts';
+import { writeStandstill, writeStatus } from './write-status.ts';
 
 /** While something is under way, and nobody would tell when it is done. */
 const BUSY_LOOK_MS = 1000;
@@ -52,16 +52,12 @@ export async function reconcileGroup(
   // Its objects go with it: Kubernetes' garbage collector follows the owner references.
   if (object.metadata.deletionTimestamp != null) return null;
   refreshIfDue(session);
-  const verdict = acceptManifest(object, context.groups.values());
-  if (verdict.kind === 'refused') {
-    await writeRefusal(context, object, verdict);
-    return null;
-  }
-  const access = renderOperatorAccess(identity, context.config);
-  if (access !== null) await session.applied.apply(context.client, objectKey(access), access, null);
-  const sources = takeSources(verdict.group, await readSources(context.client, verdict.group, session.sources));
-  if (sources.kind === 'refused') {
-    await writeRefusal(context, object, sources);
+  const taken = await takeManifest(context, session, object);
+  // Of a manifest that is refused nothing is carried out; what the one before asked for goes on.
+  if (taken.refusal === null) session.accepted = taken.sources;
+  const sources = session.accepted;
+  if (sources === null) {
+    await writeStandstill(context, object, { condition: 'ConfigurationAccepted', ...(taken.refusal as Refusal) });
     return SOURCES_FRESH_MS;
   }
   const { group } = sources;
@@ -125,10 +121,35 @@ export async function reconcileGroup(
     decision,
     fingerprints: fingerprintsOf(groupPlan, secrets),
     authorityExpiryMs: secrets.authorityExpiryMs,
+    refusal: taken.refusal,
   });
   const acted = await act(context, session, object, decision);
   if (acted) return 0;
-  return nextLookMs({ isHealthy: healthy, decision, secrets, session });
+  const nextMs = nextLookMs({ isHealthy: healthy, decision, secrets, session });
+  return taken.refusal === null ? nextMs : Math.min(nextMs, SOURCES_FRESH_MS);
+}
+
+interface Refusal {
+  readonly reason: string;
+  readonly message: string;
+}
+
+type Taken =
+  | { readonly refusal: null; readonly sources: AcceptedSources }
+  | { readonly refusal: Refusal; readonly sources: null };
+
+/** The manifest and what it refers to. The operator's rights come first: what it refers to is read with them. */
+async function takeManifest(context: OperatorContext, session: GroupSession, object: KubeObject): Promise<Taken> {
+  const verdict = acceptManifest(object, context.groups.values());
+  if (verdict.kind === 'refused') return refusedWith(verdict);
+  const access = renderOperatorAccess({ ...verdict.group.metadata, uid: session.uid }, context.config);
+  if (access !== null) await session.applied.apply(context.client, objectKey(access), access, null);
+  const sources = takeSources(verdict.group, await readSources(context.client, verdict.group, session.sources));
+  return sources.kind === 'refused' ? refusedWith(sources) : { refusal: null, sources };
+}
+
+function refusedWith({ reason, message }: Refusal): Taken {
+  return { refusal: { reason, message }, sources: null };
 }
 
 function logName({ name, namespace }: { readonly name: string; readonly namespace: string }) {
@@ -176,7 +197,7 @@ async function renderAll(
     readonly group: PostgresGroup;
     readonly sight: GroupSight;
     readonly secrets: GroupSecrets;
-    readonly sources: Extract<TakenSources, { kind: 'accepted' }>;
+    readonly sources: AcceptedSources;
   },
 ): Promise<DesiredObject[]> {
   await readConfigs(context, session, groupPlan);

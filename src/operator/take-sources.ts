@@ -29,6 +29,8 @@ export type TakenSources =
     }
   | { readonly kind: 'refused'; readonly reason: 'Invalid' | 'SourceMissing'; readonly message: string };
 
+export type AcceptedSources = Extract<TakenSources, { kind: 'accepted' }>;
+
 export function sourceRefs({ spec }: PostgresGroup): SourceRef[] {
   const { postgresql, bootstrap, roles } = spec;
   return [

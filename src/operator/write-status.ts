@@ -4,7 +4,7 @@ import type { PostgresGroup } from '../api/postgres-group.ts';
 import { type PostgresGroupStatus, postgresGroupStatusSchema } from '../api/postgres-group-status.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
-import { groupStatus, isSameStatus, refusedStatus } from '../core/status/group-status.ts';
+import { groupStatus, isSameStatus, type StandstillInput, standstillStatus } from '../core/status/group-status.ts';
 import type { GroupPlan } from '../core/topology/plan-types.ts';
 import { LABEL } from '../api/labels.ts';
 import type { KubeObject } from '../platform/kubernetes/kube-object.ts';
@@ -20,6 +20,8 @@ export interface StatusFacts {
   readonly decision: RollingDecision;
   readonly fingerprints: Readonly<Record<string, string>>;
   readonly authorityExpiryMs: number;
+  /** The present manifest is refused; null: it is carried out. */
+  readonly refusal: { readonly reason: string; readonly message: string } | null;
 }
 
 /** @returns whether all is well. */
@@ -51,20 +53,22 @@ export async function writeStatus(context: OperatorContext, object: KubeObject, 
     proxies: sight.proxies,
     selector,
     previous,
+    refusal: facts.refusal,
     now: new Date().toISOString(),
   });
   await write(context, object, previous, next);
   return next.reason === 'Healthy';
 }
 
-export async function writeRefusal(
+/** For when there is nothing to observe. */
+export async function writeStandstill(
   context: OperatorContext,
   object: KubeObject,
-  { reason, message }: { readonly reason: string; readonly message: string },
+  standstill: Pick<StandstillInput, 'condition' | 'reason' | 'message'>,
 ): Promise<void> {
   const previous = storedStatus(object);
   const generation = object.metadata.generation ?? 0;
-  const next = refusedStatus({ generation, reason, message, now: new Date().toISOString() }, previous);
+  const next = standstillStatus({ ...standstill, generation, now: new Date().toISOString() }, previous);
   await write(context, object, previous, next);
 }
 
@@ -90,10 +94,11 @@ async function write(
     },
     'status',
   );
+  const isAccepted = next.conditions?.some(({ type, status }) => type === 'ConfigurationAccepted' && status === 'True');
   const isWell =
     next.reason === 'Healthy' || next.conditions?.every(({ type, status }) => type !== 'Degraded' || status !== 'True');
   events.say(object, {
-    type: isWell === true && next.reason !== 'Invalid' ? 'Normal' : 'Warning',
+    type: isWell === true && isAccepted === true ? 'Normal' : 'Warning',
     reason: next.reason ?? 'Unknown',
     action: 'Observe',
     note: next.message ?? '',

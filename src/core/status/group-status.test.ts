@@ -8,7 +8,7 @@ import type { RollingDecision } from '../rolling/rolling-snapshot.ts';
 import { planGlobalCluster } from '../topology/plan.ts';
 import type { GroupPlan } from '../topology/plan-types.ts';
 import { type NodeObservation, summarizeStatus } from './cluster-status.ts';
-import { type GroupStatusInput, groupStatus, isSameStatus, refusedStatus } from './group-status.ts';
+import { type GroupStatusInput, groupStatus, isSameStatus, standstillStatus } from './group-status.ts';
 import { lagText } from './lag-text.ts';
 
 const GROUP = postgresGroup({ spec: { instances: 3 } });
@@ -102,6 +102,7 @@ function statusOf({ nodes = {}, ...change }: Changes = {}) {
     proxies: { instances: 2, ready: 2 },
     selector: 'pgspan.io/group=leo',
     previous: null,
+    refusal: null,
     now: '2026-06-01T00:00:00.000Z',
     ...change,
   });
@@ -214,19 +215,29 @@ suite('the status of a group', () => {
     assert.ok(!isSameStatus(first, statusOf({ previous: first, nodes: { 'leo-2': null } })));
   });
 
-  test('of a refused manifest keeps what runs, and says why nothing of it was carried out', () => {
-    const before = statusOf();
-    const refusal = {
-      generation: 8,
-      reason: 'Invalid',
-      message: 'spec.instances: ...',
-      now: '2026-06-02T00:00:00.000Z',
-    };
-    const status = refusedStatus(refusal, before);
+  test('of a refused manifest says so beside how the earlier one goes on', () => {
+    const refusal = { reason: 'Invalid', message: 'leo: spec.instances: found 40; accepted: at most 32' };
+    const status = statusOf({ refusal, nodes: { 'leo-3': null } });
+    assert.equal(status.reason, 'Invalid');
     assert.equal(conditionOf(status, 'ConfigurationAccepted')?.status, 'False');
-    assert.equal(conditionOf(status, 'Ready')?.status, 'True');
+    assert.equal(conditionOf(status, 'Ready')?.reason, 'StandbyNotStreaming');
+  });
+
+  test('says that nobody has looked, when nothing could be carried out', () => {
+    const before = statusOf();
+    const standstill = {
+      condition: 'Progressing',
+      generation: 8,
+      reason: 'ObjectRefused',
+      message: 'Cannot apply StatefulSet "leo-1"',
+      now: '2026-06-02T00:00:00.000Z',
+    } as const;
+    const status = standstillStatus(standstill, before);
+    assert.equal(conditionOf(status, 'Ready')?.status, 'Unknown');
+    assert.equal(conditionOf(status, 'Progressing')?.reason, 'ObjectRefused');
+    assert.equal(conditionOf(status, 'ConfigurationAccepted')?.status, 'True');
     assert.equal(status.leader, 'leo-1');
-    assert.equal(conditionOf(refusedStatus(refusal, null), 'Ready')?.status, 'False');
+    assert.equal(conditionOf(standstillStatus(standstill, null), 'Ready')?.status, 'False');
     assert.deepEqual(postgresGroupStatusSchema.parse(status), status);
   });
 });

@@ -34,6 +34,8 @@ export interface GroupStatusInput {
   readonly proxies: { readonly instances: number; readonly ready: number };
   readonly selector: string;
   readonly previous: PostgresGroupStatus | null;
+  /** The present manifest is refused, and an earlier one goes on; null: it is carried out. */
+  readonly refusal: { readonly reason: string; readonly message: string } | null;
   /** ISO 8601. */
   readonly now: string;
 }
@@ -72,10 +74,13 @@ export function groupStatus(input: GroupStatusInput): PostgresGroupStatus {
             message: isMaking ? 'The database is being made' : 'Nothing is missing',
           }
         : { status: 'True', ...trouble },
-    ConfigurationAccepted: { status: 'True', reason: 'Accepted', message: 'The manifest is carried out' },
+    ConfigurationAccepted:
+      input.refusal === null
+        ? { status: 'True', reason: 'Accepted', message: 'The manifest is carried out' }
+        : { status: 'False', ...input.refusal },
     CertificatesReady: certificates,
   };
-  const first = firstReason(trouble, rolling, certificates);
+  const first = input.refusal ?? firstReason(trouble, rolling, certificates);
   const { lastFailover } = cluster;
   const lag = Math.max(0, ...nodes.flatMap(({ lagBytes }) => (lagBytes === undefined ? [] : [lagBytes])));
   return {
@@ -106,22 +111,39 @@ export function groupStatus(input: GroupStatusInput): PostgresGroupStatus {
   };
 }
 
-/** Of a manifest that is refused: what runs is left as it is, and so is what was said of it. */
-export function refusedStatus(
-  refusal: { readonly generation: number; readonly reason: string; readonly message: string; readonly now: string },
-  previous: PostgresGroupStatus | null,
-): PostgresGroupStatus {
-  const { generation, reason, now } = refusal;
-  const message = cut(refusal.message, 32_768);
-  const verdict: Verdict = { status: 'False', reason, message };
-  const context = { generation, now };
-  const others = (previous?.conditions ?? []).filter(({ type }) => type !== 'ConfigurationAccepted');
-  const isNew = others.length === 0;
-  const ready = isNew ? [condition('Ready', verdict, previous, context)] : others;
+/** What keeps the operator from even looking: a manifest that is refused, an object that the API server refuses. */
+export interface StandstillInput {
+  /** `ConfigurationAccepted`: the manifest is refused. `Progressing`: it is accepted, and could not be carried out. */
+  readonly condition: 'ConfigurationAccepted' | 'Progressing';
+  readonly generation: number;
+  readonly reason: string;
+  readonly message: string;
+  /** ISO 8601. */
+  readonly now: string;
+}
+
+/** What runs is left as it is; whether it is well, nobody has looked. */
+export function standstillStatus(input: StandstillInput, previous: PostgresGroupStatus | null): PostgresGroupStatus {
+  const { reason } = input;
+  const message = cut(input.message, 32_768);
+  const unseen = { reason, message };
+  const stays = ['ConfigurationAccepted', 'Progressing', 'Ready'];
+  const others = (previous?.conditions ?? []).filter(({ type }) => !stays.includes(type));
+  const of = (type: ConditionType, status: Verdict['status']) =>
+    condition(type, { status, ...unseen }, previous, input);
+  const accepted: Verdict = { status: 'True', reason: 'Accepted', message: 'The manifest is carried out' };
+  const isNew = previous?.leader === undefined;
   return {
     ...previous,
-    observedGeneration: generation,
-    conditions: [...ready, condition('ConfigurationAccepted', verdict, previous, context)],
+    observedGeneration: input.generation,
+    conditions: [
+      of('Ready', isNew ? 'False' : 'Unknown'),
+      of('Progressing', 'False'),
+      ...others,
+      input.condition === 'ConfigurationAccepted'
+        ? of('ConfigurationAccepted', 'False')
+        : condition('ConfigurationAccepted', accepted, previous, input),
+    ],
     reason,
     message: cut(message, 2048),
   };
