@@ -49,7 +49,8 @@ export const REASONS: Readonly<Record<string, Reason>> = {
   },
   // Not as it should be.
   LeaderLost: {
-    meaning: 'The leader by the record does not answer the operator.',
+    meaning:
+      'The leader by the record does not answer the operator, or nobody does: then the last one that it knew is named.',
     todo: 'A failover takes about two seconds. If it stays: `pgspan status` asks all nodes and says what is missing.',
   },
   LeaderChanges: { meaning: 'A node was elected, or hands over, and is not open for clients yet.', todo: WAIT },

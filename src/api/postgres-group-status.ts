@@ -73,6 +73,13 @@ const lastFailoverSchema = z.strictObject({
   promisedMs: z.number().describe('Enough voters had promised, in milliseconds.'),
   swappedMs: z.number().describe('The record named the new leader, in milliseconds.'),
   promotedMs: z.number().describe('PostgreSQL was promoted, in milliseconds.'),
+  loss: z
+    .strictObject({
+      lagBytes: z.number().min(0).describe('WAL that the former leader had told of and the new one did not hold.'),
+      heardAt: timestamp().describe('What the former leader acknowledged after this, nobody has heard of.'),
+    })
+    .optional()
+    .describe('With `replication.scope: group`, where another group took over: what may be gone. Absent: nothing.'),
   publishedMs: z
     .number()
     .optional()

@@ -261,6 +261,7 @@ const FULL_STATUS = {
     swappedMs: 31,
     promotedMs: 90,
     publishedMs: 140,
+    loss: { lagBytes: 4096, heardAt: '2026-11-21T14:59:57.000Z' },
   },
   survives: ['the loss of any one node'],
   doesNotSurvive: ['the loss of two nodes at once'],

@@ -121,6 +121,20 @@ suite('the status of a group', () => {
     assert.deepEqual(postgresGroupStatusSchema.parse(status), status);
   });
 
+  test('remembers the leader and the last failover when nobody answers', () => {
+    const failover = { term: 3, formerLeader: 'leo-2', reason: 'silence', suspectedAt: '2026-06-01T00:00:00.000Z' };
+    const lastFailover = { ...failover, promisedMs: 20, swappedMs: 30, promotedMs: 90, publishedMs: 140, loss: null };
+    const previous = statusOf({ nodes: { 'leo-1': { lastFailover } } });
+    const silent = statusOf({ previous, nodes: { 'leo-1': null, 'leo-2': null, 'leo-3': null } });
+    assert.deepEqual(
+      [silent.reason, silent.leader, silent.term, silent.phase, silent.ready, silent.members],
+      ['LeaderLost', 'leo-1', 3, 'lost', '0/3', NODES],
+    );
+    assert.equal(conditionOf(silent, 'Degraded')?.status, 'True');
+    assert.deepEqual(silent.lastFailover, previous.lastFailover);
+    assert.deepEqual(postgresGroupStatusSchema.parse(silent), silent);
+  });
+
   const unwell: [title: string, change: Changes, reason: string, message: RegExp][] = [
     [
       'a standby follows and the leader sends it nothing',

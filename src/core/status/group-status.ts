@@ -53,7 +53,8 @@ interface Verdict {
   readonly message: string;
 }
 
-export function groupStatus(input: GroupStatusInput): PostgresGroupStatus {
+export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
+  const input = { ...given, cluster: withRemembered(given.cluster, given.previous) };
   const { cluster, groupPlan, proxies, previous } = input;
   const nodes = groupPlan.nodes.map(({ name }) => nodeStatus(input, name));
   const trouble = findTrouble(input, nodes);
@@ -104,11 +105,18 @@ export function groupStatus(input: GroupStatusInput): PostgresGroupStatus {
     proxies,
     nodes,
     addresses: addressesOf(input),
-    ...(lastFailover === null ? {} : { lastFailover: failoverOf(lastFailover) }),
+    ...lastFailoverOf(lastFailover, previous),
     survives: [...cluster.survives],
     doesNotSurvive: [...cluster.doesNotSurvive],
     certificateAuthorityExpiry: new Date(input.authorityExpiryMs).toISOString(),
   };
+}
+
+/** A database that has had a leader is not made anew because nobody answers: what was known of it stands, as lost. */
+function withRemembered(cluster: ClusterStatus, previous: PostgresGroupStatus | null): ClusterStatus {
+  if (cluster.term > 0 || previous?.leader === undefined || (previous.term ?? 0) === 0) return cluster;
+  const { leader, term = 0, timeline = null, members = [], writeQuorum = null } = previous;
+  return { ...cluster, leader, term, timeline, members, writeQuorum, phase: 'lost', survives: [], doesNotSurvive: [] };
 }
 
 /** What keeps the operator from even looking: a manifest that is refused, an object that the API server refuses. */
@@ -216,7 +224,7 @@ function findTrouble(input: GroupStatusInput, nodes: readonly GroupNodeStatus[])
       reason: cluster.phase === 'lost' ? 'LeaderLost' : 'LeaderChanges',
       message:
         cluster.phase === 'lost'
-          ? `The leader "${cluster.leader}" does not answer the operator`
+          ? `The leader "${cluster.leader}" does not answer the operator${podTrouble === null ? '' : `; ${podTrouble}`}`
           : `"${cluster.leader}" is taking over (${cluster.phase})`,
     };
   if (podTrouble !== null) return { reason: 'PodTrouble', message: podTrouble };
@@ -315,8 +323,19 @@ function addressesOf({ groupPlan, published }: GroupStatusInput): NonNullable<Po
   });
 }
 
+/** The node that carried it out may be the one that is silent now. */
+function lastFailoverOf(
+  lastFailover: ClusterStatus['lastFailover'],
+  previous: PostgresGroupStatus | null,
+): Pick<PostgresGroupStatus, 'lastFailover'> {
+  const known = lastFailover === null ? undefined : failoverOf(lastFailover);
+  const before = previous?.lastFailover;
+  const newest = before !== undefined && before.term > (known?.term ?? 0) ? before : known;
+  return newest === undefined ? {} : { lastFailover: newest };
+}
+
 function failoverOf(one: NonNullable<ClusterStatus['lastFailover']>): NonNullable<PostgresGroupStatus['lastFailover']> {
-  const { publishedMs, term, leader, formerLeader, reason, suspectedAt, promisedMs, swappedMs, promotedMs } = one;
+  const { publishedMs, loss, term, leader, formerLeader, reason, suspectedAt, promisedMs, swappedMs, promotedMs } = one;
   return {
     term,
     leader,
@@ -327,6 +346,7 @@ function failoverOf(one: NonNullable<ClusterStatus['lastFailover']>): NonNullabl
     swappedMs,
     promotedMs,
     ...(publishedMs === null ? {} : { publishedMs }),
+    ...(loss === null ? {} : { loss }),
   };
 }
 
