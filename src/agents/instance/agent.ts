@@ -581,7 +581,10 @@ export class InstanceAgent {
     try {
       await this.#open(() => this.promotion.promote(term));
     } catch (error) {
-      this.#leadership?.handOver();
+      // Silence lets the others elect; unless they have, it is tried again on a server that was started anew.
+      this.#leadership?.stop();
+      this.#leadership = null;
+      await this.node.postmaster.stop('immediate');
       throw error;
     }
     this.wake();

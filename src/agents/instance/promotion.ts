@@ -1,15 +1,16 @@
 /**
  * Rule 5: from a won swap to the end of recovery on the timeline whose id is the term.
  */
-import { waitUntil } from '../../base/wait-until.ts';
+import { delay } from '../../base/wait-until.ts';
 import { configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { Election, ElectionTimes } from './election.ts';
 import type { NodeContext } from './node-context.ts';
 import { untilArmed } from './required-setting.ts';
 import { readLineage, reserveTimelines } from './timelines.ts';
 
-/** A promotion ends recovery; more than this and something is wrong with the disk. */
-const PROMOTE_LIMIT_MS = 30_000;
+/** A promotion first replays what is left; when nothing of that moves for so long, the disk or the postmaster stands still. */
+const PROMOTE_STILL_LIMIT_MS = 6000;
+const PROMOTE_LOOK_MS = 4;
 
 /** What the last failover or switchover that this node won took; moments of performance.now(). */
 export interface FailoverTimes extends ElectionTimes {
@@ -63,20 +64,31 @@ export class Promotion {
     return true;
   }
 
+  async #untilPromoted(term: number): Promise<void> {
+    let replayed = '';
+    let movedAtMs = performance.now();
+    for (;;) {
+      const [row] = await this.#node.sql.query<{ recovering: boolean; replayed: string }>(
+        `select r.recovering, case when r.recovering then pg_last_wal_replay_lsn()::text end as replayed
+         from (select pg_is_in_recovery() as recovering) r`,
+        [],
+        { timeoutMs: 5000 },
+      );
+      if (row?.recovering === false) return;
+      const nowMs = performance.now();
+      if (row?.replayed !== replayed) movedAtMs = nowMs;
+      replayed = row?.replayed ?? '';
+      if (nowMs - movedAtMs > PROMOTE_STILL_LIMIT_MS)
+        throw new Error(`Cannot lead term ${term}: PostgreSQL was told to promote, and nothing moves any more`);
+      await delay(PROMOTE_LOOK_MS);
+    }
+  }
+
   async #endRecovery(from: number, term: number): Promise<void> {
     const node = this.#node;
     const { dataDirectory } = node.config.paths;
     await node.sql.query('select pg_promote(false)', [], { timeoutMs: 5000 });
-    await waitUntil(
-      `PostgreSQL is promoted to timeline ${term}`,
-      { timeoutMs: PROMOTE_LIMIT_MS, intervalMs: 4 },
-      async () => {
-        const rows = await node.sql.query<{ recovering: boolean }>('select pg_is_in_recovery() as recovering', [], {
-          timeoutMs: 5000,
-        });
-        return rows[0]?.recovering === false;
-      },
-    );
+    await this.#untilPromoted(term);
     const promotedAtMs = performance.now();
     const lineage = await readLineage(dataDirectory, term);
     if (lineage === null || lineage.history.at(-1)?.timeline !== from) {
