@@ -29,6 +29,10 @@ export class Election {
     this.#agent = agent;
   }
 
+  get isRunning(): boolean {
+    return this.#isRunning;
+  }
+
   check(): void {
     const agent = this.#agent;
     const record = agent.accepted;
@@ -69,7 +73,7 @@ export class Election {
       isRefused: view?.isRefused === true && !view.isConnected,
       handsOver: view?.isConnected === true && leads && view.state?.leading?.handsOver === true,
       probeAgeMs: view?.beat?.term === record.term ? view.beat.probeAgeMs : null,
-      answerAgeMs: null,
+      answerAgeMs: view?.beat?.term === record.term ? view.beat.answerAgeMs : null,
       walArrivedAtMs: agent.server.walArrivedAtMs,
       hasStreamingQuorum: agent.server.receiver !== null,
     }).isSuspect;

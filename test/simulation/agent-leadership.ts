@@ -21,6 +21,7 @@ const REAFFIRM_AFTER_MS = 700;
 /** A leader that is not published by then makes its checkpoint anyway. */
 const CHECKPOINT_UNPUBLISHED_MS = 1000;
 const NONCES_MAX = 512;
+const BARRIER_RETRY_MS = 1000;
 
 export class Leadership {
   readonly #agent: Agent;
@@ -33,7 +34,9 @@ export class Leadership {
   readonly #lastSeenMs = new Map<string, number>();
   #needsBarrier: boolean;
   #nonce = 0;
+  #isProbing = false;
   #probedAtMs: number;
+  #answeredAtMs: number;
   #progress: ChangeProgress | null = null;
   #higherPromiseSinceMs: number | null = null;
   #isConfirming = false;
@@ -52,15 +55,19 @@ export class Leadership {
     this.#sinceMs = agent.nowMs;
     this.#visibleLsn = agent.server.flushLsn;
     this.#probedAtMs = agent.nowMs;
+    this.#answeredAtMs = agent.nowMs;
   }
 
   start(): void {
     const { process } = this.#agent;
     this.#beat();
-    void process.spawn(this.#probes());
-    void process.spawn(this.#members());
+    void process.spawn(this.#begin());
     if (this.#agent.world.options.checkpointsUnpublished)
       process.after(CHECKPOINT_UNPUBLISHED_MS, () => this.#checkpointSoon());
+  }
+  /** A change of members under way. */
+  get progress(): ChangeProgress | null {
+    return this.#progress;
   }
   stop(): void {
     this.isActive = false;
@@ -105,7 +112,13 @@ export class Leadership {
     const nonce = ++this.#nonce;
     this.#sentAtMs.set(nonce, agent.nowMs);
     if (this.#sentAtMs.size > NONCES_MAX) this.#sentAtMs.delete(this.#sentAtMs.keys().next().value as number);
-    agent.world.beat(agent, { nonce, term: record.term, probeAgeMs: Math.max(0, agent.nowMs - this.#probedAtMs) });
+    if (agent.server.view() !== null) this.#answeredAtMs = agent.nowMs;
+    agent.world.beat(agent, {
+      nonce,
+      term: record.term,
+      probeAgeMs: Math.max(0, agent.nowMs - this.#probedAtMs),
+      answerAgeMs: agent.nowMs - this.#answeredAtMs,
+    });
     this.#guard(record);
     this.#reaffirmIfNeeded(record);
     agent.process.after(HEARTBEAT_INTERVAL_MS, () => this.#beat());
@@ -211,29 +224,45 @@ export class Leadership {
     this.#agent.publish();
   }
 
+  /** After an agent's start a swap of the one before it may still land: this one swaps once, before anything else. */
+  *#begin(): Task {
+    while (this.isActive && this.#needsBarrier) {
+      if (yield* this.#barrier()) break;
+      // The database goes on without the store; only changes of members wait.
+      this.#startProbes();
+      yield BARRIER_RETRY_MS;
+    }
+    this.#startProbes();
+    yield* this.#members();
+  }
   *#members(): Task {
     const agent = this.#agent;
     while (this.isActive) {
       yield this.#progress === null ? MEMBERS_INTERVAL_MS : 50;
       const record = agent.accepted;
       if (!this.isActive || record?.leader !== agent.node || agent.server.view()?.role !== 'primary') continue;
-      if (this.#needsBarrier) {
-        yield* this.#barrier(record);
-        continue;
-      }
       const mayChange = this.phase === 'elected' && agent.world.options.changesUnpublished;
       if (this.phase === 'published' || mayChange) yield* this.#changeMembers(record);
     }
   }
-  *#barrier(record: ClusterRecord): Task {
+  /** True: no older swap can land any more. */
+  *#barrier(): Task<boolean> {
     const agent = this.#agent;
     if (agent.world.options.swapsBarrier) {
-      if ((yield* agent.readRecord()) === null || agent.accepted?.leader !== agent.node) return;
-      if ((yield* this.swapOwn({ ...agent.accepted, version: agent.accepted.version + 1 })) !== 'swapped') return;
+      if ((yield* agent.readRecord()) === null || agent.accepted?.leader !== agent.node) return false;
+      if ((yield* this.swapOwn({ ...agent.accepted, version: agent.accepted.version + 1 })) !== 'swapped') return false;
     }
+    const record = agent.accepted;
+    if (record === null || !this.isActive) return false;
     this.#needsBarrier = false;
-    const setting = synchronousStandbyNames(configurationOf(agent.accepted ?? record), agent.node);
+    const setting = synchronousStandbyNames(configurationOf(record), agent.node);
     if (agent.server.disk.setting !== setting) agent.server.load(setting);
+    return true;
+  }
+  #startProbes(): void {
+    if (this.#isProbing) return;
+    this.#isProbing = true;
+    void this.#agent.process.spawn(this.#probes());
   }
 
   *#changeMembers(record: ClusterRecord): Task {
@@ -345,7 +374,7 @@ export class Leadership {
     const agent = this.#agent;
     const decision = agent.world.rules.decidePromise(agent.voter, { term, candidate: target });
     if (decision.kind === 'refuse' || !this.isActive || agent.server.role !== 'primary') return false;
-    yield* agent.save(decision.next);
+    if (agent.world.options.writesSwitchoverPromise) yield* agent.save(decision.next);
     return true;
   }
 }

@@ -8,6 +8,7 @@
 import { parseArgs } from 'node:util';
 import { runHistory } from './history.ts';
 import { simulationMutations } from './mutations.ts';
+import { catchMutation } from './catch-mutation.ts';
 import { runHistories } from './run-histories.ts';
 
 const SEEDS_SHOWN = 8;
@@ -34,7 +35,7 @@ if (values.trace) {
   if (result.problem !== null) process.exitCode = 1;
 } else if (values.mutations) {
   for (const one of mutation === undefined ? simulationMutations : [mutation]) {
-    const { failures } = runHistories({ ...one, seed, histories, failuresMax: 3 });
+    const { failures } = catchMutation(one, { seed, histories, failuresMax: 3 });
     console.log(`${failures.length === 0 ? 'NOT CAUGHT' : 'caught'}: ${one.name}`);
     for (const failure of failures) console.log(`  ${failure.seed} ${failure.problem}`);
     if (failures.length === 0) process.exitCode = 1;

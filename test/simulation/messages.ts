@@ -29,6 +29,8 @@ export interface Beat {
   readonly nonce: number;
   readonly term: number;
   readonly probeAgeMs: number;
+  /** Of the newest answer of its PostgreSQL to anything. */
+  readonly answerAgeMs: number;
 }
 
 export interface Echo {

@@ -37,6 +37,8 @@ export const realOptions = {
   publishesAfterProbe: true,
   closesPathBeforePosition: true,
   writesPromise: true,
+  /** The same for the promise that a leader gives the target of a switchover. */
+  writesSwitchoverPromise: true,
   reconcilesLineage: true,
   keepsSettingUntilBarrier: true,
   swapsBarrier: true,
