@@ -47,6 +47,10 @@ export const REASONS: Readonly<Record<string, Reason>> = {
     meaning: 'A Secret or ConfigMap that the manifest names is not there, or lacks a key.',
     todo: 'Make it; the message names it.',
   },
+  ObjectRefused: {
+    meaning: 'The API server refuses an object of the group, for example a Service made from a template.',
+    todo: "The message repeats the API server's words; correct the field that they name. What runs goes on as it was.",
+  },
   // Not as it should be.
   LeaderLost: {
     meaning:
