@@ -50,6 +50,14 @@ export async function freshNamespace(name: string): Promise<void> {
   await kubectl(['label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted']);
 }
 
+/**
+ * The groups and their pods first: of a namespace with pods in it Kubernetes waits for half of their longest grace period, which
+ * for PostgreSQL is minutes, before it looks again.
+ */
 export async function removeNamespace(name: string): Promise<void> {
+  const groups = ['-n', name, 'delete', 'postgresgroups', '--all', '--timeout=60s'];
+  // Neither the namespace nor the resource need be there.
+  await kubectl(groups).catch(() => {});
+  await kubectl(['-n', name, 'wait', '--for=delete', 'pods', '--all', '--timeout=90s']).catch(() => {});
   await kubectl(['delete', 'namespace', name, '--ignore-not-found', '--timeout=180s']);
 }
