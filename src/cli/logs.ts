@@ -19,7 +19,7 @@ Examples:
 export function logsCommand(): Command {
   const command = new Command('logs')
     .description('Print what the programs of a target have said.')
-    .argument('<target>', 'a node, a group, a part (leo-1/postgres, leo-1/agent), a proxy or record')
+    .argument('<target>', 'a node, a group, a part (leo-1/postgres, leo-1/agent), a proxy, a member of etcd or record')
     .option('-f, --follow', 'go on until Ctrl-C')
     .option('--lines <count>', 'lines of the past for each program', '30')
     .option('--raw', 'as written (the agents write JSON)')

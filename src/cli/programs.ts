@@ -2,6 +2,7 @@
  * The programs that platforms run: `pgspan <program> --config FILE`. They are no verbs for people.
  * What each one does is in its own folder; here is how it is started and what its failure to start looks like.
  */
+import { dirname } from 'node:path';
 import { collectWhenIdle } from '../base/idle-collection.ts';
 import { UserError } from '../base/user-error.ts';
 import { reportError } from './report-error.ts';
@@ -19,6 +20,11 @@ const PROGRAMS = {
       configFile: config,
       kubeconfig: words[0] === '--kubeconfig' ? (words[1] ?? null) : null,
     }),
+  /** Renews what is due in the local site whose site.json this is, and prints the seconds until it should be run again. */
+  'keep-site': async (config: string) => {
+    const { keepSite } = await import('../platform/local/keeper.ts');
+    process.stdout.write(`${await keepSite(dirname(config))}\n`);
+  },
   'record-server': async (config: string) => await (await import('./record-server.ts')).runRecordServer(config),
 } as const;
 

@@ -23,7 +23,7 @@ import { type NodeStatus, nodeStatusSchema } from '../../src/api/node-status.ts'
 import { createReloadableTls } from '../../src/base/mutual-tls.ts';
 import { waitUntil } from '../../src/base/wait-until.ts';
 import { type AgentAnswer, askAgent } from '../../src/platform/agent-api.ts';
-import { createBuiltInCa, loadBuiltInCa } from '../../src/platform/certificates/built-in-ca.ts';
+import { type BuiltInCa, createBuiltInCa, loadBuiltInCa } from '../../src/platform/certificates/built-in-ca.ts';
 import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { stopSite } from '../../src/platform/local/down.ts';
 import {
@@ -317,18 +317,37 @@ export class AgentSite {
   async issueWrongCertificate(node: string, kind: 'expired' | 'foreign'): Promise<void> {
     const { globalCluster } = this.site.state;
     const group = node.slice(0, node.lastIndexOf('-'));
+    const ca =
+      kind === 'expired'
+        ? await this.#authority(group)
+        : await createBuiltInCa({ globalCluster, group, now: new Date() });
+    const issuedAt = kind === 'expired' ? new Date(Date.now() - 2 * 3_600_000) : new Date();
+    await this.#replaceCertificate(node, ca, { lifetimeMs: 3_600_000, issuedAt });
+  }
+
+  /** Replaces the certificate of a node's agent by a right one that ends in `lifetimeMs`. */
+  async issueShortCertificate(node: string, lifetimeMs: number): Promise<void> {
+    const ca = await this.#authority(node.slice(0, node.lastIndexOf('-')));
+    await this.#replaceCertificate(node, ca, { lifetimeMs, issuedAt: new Date() });
+  }
+
+  async #authority(group: string): Promise<BuiltInCa> {
     const folder = authorityFolder(this.site, group);
-    const own = {
+    return await loadBuiltInCa({
       certPem: readFileSync(join(folder, 'ca.crt'), 'utf8'),
       keyPem: readFileSync(join(folder, 'ca.key'), 'utf8'),
-    };
-    const ca =
-      kind === 'expired' ? await loadBuiltInCa(own) : await createBuiltInCa({ globalCluster, group, now: new Date() });
+    });
+  }
+
+  async #replaceCertificate(
+    node: string,
+    ca: BuiltInCa,
+    { lifetimeMs, issuedAt }: { readonly lifetimeMs: number; readonly issuedAt: Date },
+  ): Promise<void> {
     const nodes = openLocalAccess(this.folder).plan.groups.flatMap((one) => one.nodes);
     const request = nodes.find(({ name }) => name === node)?.certificate;
     if (request === undefined) throw new Error(`There is no node "${node}"`);
-    const issuedAt = kind === 'expired' ? new Date(Date.now() - 2 * 3_600_000) : new Date();
-    const { certPem, keyPem } = await ca.issue({ ...request, lifetimeMs: 3_600_000 }, issuedAt);
+    const { certPem, keyPem } = await ca.issue({ ...request, lifetimeMs }, issuedAt);
     this.write(join(this.tlsFolder(node), 'tls.crt'), certPem);
     this.write(join(this.tlsFolder(node), 'tls.key'), keyPem);
   }

@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises';
 import { recordService } from '../../core/topology/names.ts';
 import { planGlobalCluster } from '../../core/topology/plan.ts';
-import type { GroupPlan } from '../../core/topology/plan-types.ts';
+import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 import type { DialTarget, TlsFiles } from '../../base/mutual-tls.ts';
 import type { ClusterAccess, LogSource } from '../ports.ts';
 import { vantageHere } from '../vantage.ts';
@@ -40,17 +40,22 @@ export interface LocalAccess extends ClusterAccess {
   readonly applicationPasswordFile: string;
 }
 
+/** The plan that the site runs. Throws UserError STATE_UNREADABLE. */
+export function planOfSite({ state }: LocalSite): GlobalPlan {
+  return planGlobalCluster(siteGroups(state), {
+    postgresMajor: state.postgresMajor,
+    published: publishedAddresses(state),
+    ...(state.user === null ? {} : { osUser: state.user.name }),
+  });
+}
+
 /** Throws UserError NO_SITE, STATE_UNREADABLE. */
 export function openLocalAccess(folder: string): LocalAccess {
   const site = openSite(folder);
   const { state } = site;
   const { ports } = state;
   const groups = siteGroups(state);
-  const plan = planGlobalCluster(groups, {
-    postgresMajor: state.postgresMajor,
-    published: publishedAddresses(state),
-    ...(state.user === null ? {} : { osUser: state.user.name }),
-  });
+  const plan = planOfSite(site);
   const faultsOf = faultFinder(site);
   const application = (plan.groups[0] as GroupPlan).bootstrap;
   const password = async () => (await readFile(appPasswordFile(site), 'utf8')).trimEnd();

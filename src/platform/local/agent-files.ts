@@ -43,19 +43,26 @@ function newPassword(): string {
 
 const PASSWORD_LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
-/** Writes all files. @returns the site, its generation grown by one if any of them changed. */
-export async function writeAgentFiles(site: LocalSite, plan: GlobalPlan, now: Date): Promise<LocalSite> {
+export interface WrittenFiles {
+  /** Its generation has grown by one if any file changed. */
+  readonly site: LocalSite;
+  /** When the next certificate is due, in milliseconds of Date. */
+  readonly certificatesDueAtMs: number;
+}
+
+/** Writes all files. */
+export async function writeAgentFiles(site: LocalSite, plan: GlobalPlan, now: Date): Promise<WrittenFiles> {
   makeFolders(site);
   const passwordFile = appPasswordFile(site);
   if (!existsSync(passwordFile)) writeOwned(null, passwordFile, newPassword());
   writeOwned(null, passfile(site), passfileText(site, plan));
-  const certificatesChanged = await writeCertificates(site, plan, now);
+  const { changed, dueAtMs: certificatesDueAtMs } = await writeCertificates(site, plan, now);
   const next = changeSite(site, { generation: site.state.generation + 1 });
   // A file that differs from what is there by its generation only has not changed.
-  if (!certificatesChanged && !configFiles(site, plan).some(({ path, text }) => differs(path, text)))
-    return changeSite(next, { generation: site.state.generation });
+  if (!changed && !configFiles(site, plan).some(({ path, text }) => differs(path, text)))
+    return { site: changeSite(next, { generation: site.state.generation }), certificatesDueAtMs };
   for (const { path, text } of configFiles(next, plan)) writeOwned(site.state.user, path, text);
-  return next;
+  return { site: next, certificatesDueAtMs };
 }
 
 function makeFolders(site: LocalSite): void {

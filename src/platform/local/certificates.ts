@@ -5,7 +5,11 @@
 import { chmodSync, chownSync, existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type CertificateRequest, LEAF_LIFETIME_MS } from '../../core/certificates/certificate-request.ts';
-import type { WantedCertificate } from '../../core/certificates/decide-certificates.ts';
+import {
+  type CertificateDecision,
+  RENEW_AT_LIFE_LEFT,
+  type WantedCertificate,
+} from '../../core/certificates/decide-certificates.ts';
 import { identityUri, recordService } from '../../core/topology/names.ts';
 import type { GlobalPlan } from '../../core/topology/plan-types.ts';
 import { type BuiltInCa, createBuiltInCa, loadBuiltInCa } from '../certificates/built-in-ca.ts';
@@ -29,12 +33,20 @@ export function replicationFilesIn(folder: string): { replicationCertFile: strin
   };
 }
 
-/** Makes or renews every certificate of the site. @returns true if a file changed. */
-export async function writeCertificates(site: LocalSite, plan: GlobalPlan, now: Date): Promise<boolean> {
+export interface WrittenCertificates {
+  /** A file changed. */
+  readonly changed: boolean;
+  /** When time alone makes the next one due, in milliseconds of Date. */
+  readonly dueAtMs: number;
+}
+
+/** Makes or renews every certificate of the site that is due. */
+export async function writeCertificates(site: LocalSite, plan: GlobalPlan, now: Date): Promise<WrittenCertificates> {
   const authorities = new Map<string, BuiltInCa>();
   for (const { name } of plan.groups) authorities.set(name, await openAuthority(site, plan.globalCluster, name, now));
   const bundle = [...authorities.values()].map(({ authorityPem }) => authorityPem);
   let changed = false;
+  let dueAtMs = Number.POSITIVE_INFINITY;
   for (const { folder, group, owner, wanted } of holdersOf(site, plan)) {
     const result = await maintainCertificateFolder(
       {
@@ -47,9 +59,15 @@ export async function writeCertificates(site: LocalSite, plan: GlobalPlan, now: 
       now,
     );
     changed = result.changed || changed;
+    for (const decision of result.decisions) dueAtMs = Math.min(dueAtMs, nextDueMs(decision, now));
   }
   writePublic(trustBundleFile(site), joinBundle(bundle));
-  return changed;
+  return { changed, dueAtMs };
+}
+
+function nextDueMs(decision: CertificateDecision, now: Date): number {
+  if (decision.kind === 'keep') return decision.checkAtMs;
+  return now.getTime() + decision.request.lifetimeMs * (1 - RENEW_AT_LIFE_LEFT);
 }
 
 interface Holder {

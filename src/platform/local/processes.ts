@@ -42,7 +42,7 @@ export interface SiteMarks {
   }[];
 }
 
-/** A process of the site, and which part of it: `leo-1/postgres`, `leo-1/agent`, `leo-1/watchdog`, `leo-proxy-1`, `record`. */
+/** A process of the site, and which part of it: `leo-1/postgres`, `leo-1/agent`, `leo-1/watchdog`, `leo-proxy-1`, `record`, `leo-etcd`, `keeper`. */
 export interface SiteProcess extends ProcessView {
   readonly part: string;
 }

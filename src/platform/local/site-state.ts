@@ -3,6 +3,7 @@
  *
  *   <state>/site.json             this
  *   <state>/site.lock             held by the one command that changes the site
+ *   <state>/keeper.log            of the process that renews certificates (keeper.ts)
  *   <state>/authorities/<group>/  the group's CA with its key, for the commands only
  *   <state>/ca.crt                the trust bundle of all groups, for every client
  *   <state>/client/               certificate and passwords for the person at the terminal
@@ -178,6 +179,8 @@ const OWN_ENTRIES = new Set([
   'site.json',
   'site.json.new',
   'site.lock',
+  'keeper.log',
+  'keeper.log.1',
   'ca.crt',
   'ca.crt.new',
   'client',

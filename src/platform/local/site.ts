@@ -40,6 +40,7 @@ export const runtimeDirectory = (site: LocalSite, node: string): string => join(
 export const configFile = (folder: string): string => join(folder, 'config.json');
 /** Output of the agent of a node, of a proxy, of the record or of a member of etcd, in its folder. */
 export const programLogFile = (folder: string): string => join(folder, 'agent.log');
+export const keeperLogFile = (site: LocalSite): string => join(site.folder, 'keeper.log');
 export const postgresLogFile = (site: LocalSite, node: string): string => join(nodeFolder(site, node), 'postgres.log');
 /** The password of the application's user, owner-only, for the person at the terminal; and in libpq's form, for each name and address. */
 export const appPasswordFile = (site: LocalSite): string => join(clientFolder(site), 'app.password');

@@ -18,6 +18,7 @@ import type { PostgresInstallation } from '../postgres-installation.ts';
 import { assertAddressesFree, chooseSubnet } from './addresses.ts';
 import { writeAgentFiles } from './agent-files.ts';
 import { applyCuts } from './faults/packets.ts';
+import { startKeeper } from './keeper.ts';
 import {
   addressCount,
   ETCD_PORTS,
@@ -83,10 +84,12 @@ async function startSiteNow(options: UpOptions): Promise<UpResult> {
     const former = readSiteState(options.folder);
     const groups = options.groups ?? storedGroups(options.folder, former);
     const { site, plan } = await placeSite(options, groups, former, folderMade);
-    const ready = await writeAgentFiles(openVolumes(site, groups), plan, new Date());
+    const { site: ready, certificatesDueAtMs } = await writeAgentFiles(openVolumes(site, groups), plan, new Date());
     if (ready.state.faults.cut.length > 0) applyCuts(ready.state); // a reboot has emptied the kernel's tables
     if (ready.state.generation !== site.state.generation) reloadPrograms(ready);
-    return { site: ready, plan, started: await startPrograms(ready) };
+    const started = await startPrograms(ready);
+    await startKeeper(ready, certificatesDueAtMs);
+    return { site: ready, plan, started };
   });
 }
 
