@@ -6,11 +6,11 @@
 import { enableCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { cacheFolder, isBundled } from '../platform/cache-folder.ts';
-import { isProgram, runProgram } from './programs.ts';
+import { findProgram, runProgram } from './programs.ts';
 
-const [verb = '', ...words] = process.argv.slice(2);
-if (isProgram(verb)) {
-  await runProgram(verb, words);
+const program = findProgram(process.argv.slice(2));
+if (program !== null) {
+  await runProgram(program.name, program.words);
 } else {
   // Types stripped and code compiled once: a start from sources takes half the time.
   if (!isBundled()) enableCompileCache(join(cacheFolder(), 'compile'));

@@ -11,6 +11,7 @@ import { reportError } from './report-error.ts';
 const PROGRAMS = {
   instance: async (config: string) => await (await import('../agents/instance/main.ts')).runInstance(config),
   proxy: async (config: string) => await (await import('../agents/proxy/main.ts')).runProxy(config),
+  'dns serve': async (config: string) => await (await import('../agents/dns/main.ts')).runDns(config),
   'psql-in-pod': async (config: string, words: readonly string[]) =>
     await (await import('./psql-in-pod.ts')).runPsqlInPod(config, words),
   vantage: async (config: string) => await (await import('./vantage.ts')).runVantage(config),
@@ -33,8 +34,13 @@ const WITH_WORDS: readonly string[] = ['operator', 'psql-in-pod'];
 
 export type ProgramName = keyof typeof PROGRAMS;
 
-export function isProgram(name: string): name is ProgramName {
-  return Object.hasOwn(PROGRAMS, name);
+/** The program that a command line names with its first word, or its first two, and the words after it. */
+export function findProgram(argv: readonly string[]): { name: ProgramName; words: readonly string[] } | null {
+  for (const length of [1, 2]) {
+    const name = argv.slice(0, length).join(' ');
+    if (Object.hasOwn(PROGRAMS, name)) return { name: name as ProgramName, words: argv.slice(length) };
+  }
+  return null;
 }
 
 /** Runs one. If it cannot start, the reason goes to stderr and the exit code is set. @param words after its name */

@@ -5,7 +5,7 @@
  *                                                \--- end at once ---^ |
  *                                                                      +--relay--> PostgreSQL (any node)
  */
-import type { Server as HttpsServer } from 'node:https';
+import type { Server as HttpServer } from 'node:http';
 import * as net from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import pino from 'pino';
@@ -17,7 +17,7 @@ import type { Route } from '../../core/routing/routes.ts';
 import { PeerWatch } from '../peer-stream/peer-watch.ts';
 import { createCancelForwarder } from './cancel-forwarder.ts';
 import { listenForClients } from './client-listener.ts';
-import { startHealthServer } from './health-server.ts';
+import { startHealthServer } from '../health-server.ts';
 import { watchLostNodes } from './lost-nodes.ts';
 import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
 import { readProxyConfig } from './proxy-config.ts';
@@ -67,7 +67,7 @@ export class RunningProxy {
   readonly #files: { close(): void };
   readonly #lostNodes: { close(): void };
   readonly #servers: net.Server[] = [];
-  #health: HttpsServer | null = null;
+  #health: HttpServer | null = null;
   #config: ProxyConfig;
   #balancers: net.BlockList | null;
   #draining = false;
