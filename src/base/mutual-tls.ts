@@ -12,6 +12,7 @@ import { createHash, constants as cryptoConstants, createPrivateKey, X509Certifi
 import { open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import * as tls from 'node:tls';
+import { rememberedLookup } from './remembered-lookup.ts';
 import {
   formatSpiffeIdentity,
   isSameIdentity,
@@ -132,6 +133,8 @@ async function reloadableTls(read: () => Promise<TlsTexts>, files: TlsFiles): Pr
     connectOptions: (target, options = {}) => ({
       host: target.address ?? target.host,
       port: target.port,
+      // Safe here: whoever is at an old address must still prove to be the one that is meant.
+      lookup: rememberedLookup,
       // SNI holds names only; an IP address as host is verified below.
       servername: isIP(target.host) === 0 ? target.host : '',
       minVersion: 'TLSv1.3',

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { createRememberedLookup } from './remembered-lookup.ts';
+
+type Done = (error: Error | null, addresses: { address: string; family: number }[]) => void;
+
+describe('a lookup that remembers', () => {
+  /** A resolver that answers when it is told to. */
+  function harness(freshMs = 0) {
+    const asked: { host: string; done: Done }[] = [];
+    const lookup = createRememberedLookup({ resolve: (host, done) => void asked.push({ host, done }), freshMs });
+    const ask = (host: string) =>
+      new Promise<unknown>((resolve, reject) => {
+        lookup(host, { all: true }, (error, addresses) => (error === null ? resolve(addresses) : reject(error)));
+      });
+    return { asked, ask, lookup };
+  }
+  const at = (address: string) => [{ address, family: 4 }];
+
+  it('waits for the first answer, once for all who ask', async () => {
+    const { asked, ask } = harness();
+    const both = Promise.all([ask('leo-1'), ask('leo-1')]);
+    assert.equal(asked.length, 1);
+    asked[0]?.done(null, at('10.0.0.1'));
+    assert.deepEqual(await both, [at('10.0.0.1'), at('10.0.0.1')]);
+  });
+
+  it('then answers with what it knows while the resolver is silent, and with the newer answer later', async () => {
+    const { asked, ask } = harness();
+    const first = ask('leo-1');
+    asked[0]?.done(null, at('10.0.0.1'));
+    await first;
+    assert.deepEqual(await ask('leo-1'), at('10.0.0.1'));
+    assert.equal(asked.length, 2, 'asked again behind the back');
+    assert.deepEqual(await ask('leo-1'), at('10.0.0.1'));
+    assert.equal(asked.length, 2, 'and not twice');
+    asked[1]?.done(null, at('10.0.0.2'));
+    assert.deepEqual(await ask('leo-1'), at('10.0.0.2'));
+  });
+
+  it('keeps what it knows when the resolver fails, and tells the failure of a name that it does not know', async () => {
+    const { asked, ask } = harness();
+    const first = ask('leo-1');
+    asked[0]?.done(null, at('10.0.0.1'));
+    await first;
+    await ask('leo-1');
+    asked[1]?.done(new Error('EAI_AGAIN'), []);
+    assert.deepEqual(await ask('leo-1'), at('10.0.0.1'));
+    const unknown = ask('leo-9');
+    asked.at(-1)?.done(new Error('ENOTFOUND'), []);
+    await assert.rejects(unknown, /ENOTFOUND/);
+  });
+
+  it('asks a silent resolver for two known names at a time and no more, so that threads stay free', async () => {
+    const { asked, ask } = harness();
+    const names = ['leo-1', 'leo-2', 'leo-3', 'leo-4'];
+    for (const name of names) {
+      const first = ask(name);
+      asked.at(-1)?.done(null, at('10.0.0.1'));
+      await first;
+    }
+    asked.length = 0;
+    for (const name of names) await ask(name);
+    assert.deepEqual(
+      asked.map(({ host }) => host),
+      ['leo-1', 'leo-2'],
+    );
+  });
+
+  it('does not ask again for what is fresh, and gives one address to those who want one', async () => {
+    const { asked, ask, lookup } = harness(60_000);
+    const first = ask('leo-1');
+    asked[0]?.done(null, at('10.0.0.1'));
+    await first;
+    const one = await new Promise((resolve) => {
+      lookup('leo-1', {}, (_error, address, family) => resolve([address, family]));
+    });
+    assert.deepEqual(one, ['10.0.0.1', 4]);
+    assert.equal(asked.length, 1);
+  });
+});
