@@ -12,7 +12,7 @@ export const INSTALL_DEFAULTS = {
   replicas: 1,
   watchNamespaces: [],
   networkPolicy: false,
-  // Measured with 20 groups: docs/benchmarks. The limit stops a leak, not a large cluster.
+  // The limit stops a leak, and is far from what a large cluster takes.
   resources: { requests: { cpu: '20m', memory: '96Mi' }, limits: { memory: '256Mi' } },
 } as const satisfies Omit<InstallOptions, 'image'>;
 
