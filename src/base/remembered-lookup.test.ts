@@ -51,6 +51,16 @@ describe('a lookup that remembers', () => {
     await assert.rejects(unknown, /ENOTFOUND/);
   });
 
+  it("tells a failure of the system's resolver, and finds what it knows", async () => {
+    const lookup = createRememberedLookup();
+    const ask = (host: string) =>
+      new Promise<unknown>((resolve, reject) => {
+        lookup(host, { all: true }, (error, addresses) => (error === null ? resolve(addresses) : reject(error)));
+      });
+    await assert.rejects(ask('no-such-host.invalid'), { syscall: 'getaddrinfo' });
+    assert.ok(((await ask('localhost')) as unknown[]).length > 0);
+  });
+
   it('asks a silent resolver for two known names at a time and no more, so that threads stay free', async () => {
     const { asked, ask } = harness();
     const names = ['leo-1', 'leo-2', 'leo-3', 'leo-4'];

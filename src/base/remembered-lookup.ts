@@ -26,7 +26,7 @@ export interface RememberedLookupOptions {
 }
 
 export function createRememberedLookup({
-  resolve = (host, done) => lookup(host, { all: true }, done),
+  resolve = resolveAll,
   freshMs = FRESH_MS,
 }: RememberedLookupOptions = {}): LookupFunction {
   const known = new Map<string, { readonly addresses: LookupAddress[]; readonly atMs: number }>();
@@ -60,6 +60,11 @@ export function createRememberedLookup({
     if (performance.now() - entry.atMs > freshMs && waiting.size < ASKING_MAX) ask(host);
     queueMicrotask(() => answer(null, entry.addresses));
   };
+}
+
+/** With an error Node gives no addresses at all, whatever its types say. */
+function resolveAll(host: string, done: (error: Error | null, addresses: LookupAddress[]) => void): void {
+  lookup(host, { all: true }, (error, addresses: LookupAddress[] | undefined) => done(error, addresses ?? []));
 }
 
 /** One memory for all of a process. */
