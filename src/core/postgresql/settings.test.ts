@@ -96,6 +96,15 @@ describe('the plan of settings', () => {
     );
   });
 
+  it('has room for more nodes, so that scaling needs no restart', () => {
+    const restarting = (nodeCount: number) =>
+      planSettings([groupOf()], { nodeCount, detectionMs: 1000, postgresMajor: 18 })[0]
+        ?.filter(({ appliesBy }) => appliesBy === 'restart')
+        .map(({ name, value }) => `${name}=${value}`);
+    for (const nodeCount of [2, 3, 4, 9]) assert.deepEqual(restarting(nodeCount), restarting(1), `${nodeCount} nodes`);
+    assert.notDeepEqual(restarting(10), restarting(1));
+  });
+
   it('follows the number of nodes and the detection of failures', () => {
     const [settings = []] = planSettings([groupOf()], { nodeCount: 9, detectionMs: 3000, postgresMajor: 18 });
     const value = (name: string) => settings.find((setting) => setting.name === name)?.value;

@@ -71,9 +71,12 @@ export interface SettingFloor {
 }
 
 /** Lowest values that the topology can work with; a user may go above them. */
-export function settingFloors(global: GlobalSettingsInput): SettingFloor[] {
-  const others = Math.max(global.nodeCount - 1, 0);
-  const nodes = `${others} other node${others === 1 ? '' : 's'}`;
+export function settingFloors({ nodeCount }: GlobalSettingsInput): SettingFloor[] {
+  const others = Math.max(nodeCount - 1, 0);
+  return floorsFor(others, `${others} other node${others === 1 ? '' : 's'}`);
+}
+
+function floorsFor(others: number, nodes: string): SettingFloor[] {
   return [
     {
       name: 'max_wal_senders',
@@ -116,10 +119,14 @@ function userSettings(group: SettingsInput): SettingDraft[] {
 function equalSettings(groups: readonly SettingsInput[], global: GlobalSettingsInput): SettingDraft[] {
   const cpus = Math.max(0, ...groups.map((group) => Math.ceil(group.size.cpus ?? 0)));
   const connections = Math.max(0, ...groups.map((group) => tunedConnections(group.size.memoryBytes)));
-  const floor = (name: string) => settingFloors(global).find((one) => one.name === name) as SettingFloor;
   const draft = (name: string, value: number, origin: SettingOrigin, reason: string): SettingDraft =>
     highest({ name, value: String(value), origin, reason: `${reason}; ${EQUAL}` }, groups);
-  const floored = (name: string) => draft(name, floor(name).value, 'tuned', floor(name).reason);
+  const room = roomFor(global.nodeCount - 1);
+  const roomy = floorsFor(room, `up to ${room} other nodes`);
+  const floored = (name: string) => {
+    const { value, reason } = roomy.find((one) => one.name === name) as SettingFloor;
+    return draft(name, value, 'tuned', reason);
+  };
   return [
     draft(
       'max_connections',
@@ -133,6 +140,13 @@ function equalSettings(groups: readonly SettingsInput[], global: GlobalSettingsI
     draft('max_prepared_transactions', 0, 'default', 'off, as PostgreSQL has it'),
     draft('max_locks_per_transaction', 64, 'default', 'as PostgreSQL has it'),
   ];
+}
+
+/** A node more must not mean a restart of all: there is room for the next eight. */
+const NODES_ROOM = 8;
+
+function roomFor(others: number): number {
+  return NODES_ROOM * Math.max(1, Math.ceil(others / NODES_ROOM));
 }
 
 const EQUAL = 'equal on all nodes, since any may lead';
