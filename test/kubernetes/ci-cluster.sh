@@ -1,8 +1,9 @@
 #!/bin/sh
-# ci-cluster.sh KUBE SUMMARY: one cluster, the images in it, the tests on Kubernetes, and the cluster gone again.
+# ci-cluster.sh KUBE SUMMARY [FILE...]: one cluster, the images in it, the tests on Kubernetes, and the cluster gone again.
 # KUBE is a program with the verbs up, down, env, image build, load and the faults of kit/faults.ts.
 set -u
 kube=$1 summary=$2
+shift 2
 name=pgspan-ci
 certificates=/etc/ssl/certs/ca-certificates.crt
 
@@ -18,7 +19,7 @@ began=$(date +%s)
 "$kube" load postgres:18 "$name" || exit 1
 eval "export $("$kube" env "$name")"
 PGSPAN_IMAGE=pgspan:ci POSTGRES_IMAGE=postgres:18 PGSPAN_FAULTS=$kube \
-  npm run --silent test:kubernetes -- --summary "$summary"
+  npm run --silent test:kubernetes -- --summary "$summary" "$@"
 status=$?
 echo "Kubernetes: $(($(date +%s) - began)) s with the image and the cluster"
 exit $status
