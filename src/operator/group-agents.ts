@@ -30,6 +30,8 @@ export interface GroupAgentsOptions {
 
 /** A node of the same Kubernetes cluster answers in milliseconds. */
 const ASK_TIMEOUT_MS = 1500;
+/** One whose stream goes on lives: a machine that is overloaded is no reason to call it lost. */
+const ASK_TIMEOUT_LIVE_MS = 5000;
 
 export class GroupAgents {
   readonly #options: GroupAgentsOptions;
@@ -97,7 +99,8 @@ export class GroupAgents {
     if (sight?.live !== true && lost !== undefined) return silent(lost);
     try {
       const target = { host, address, port };
-      const answer = await askAgent({ target, credentials: this.#tls, path: '/v1/status', timeoutMs: ASK_TIMEOUT_MS });
+      const timeoutMs = sight?.live === true ? ASK_TIMEOUT_LIVE_MS : ASK_TIMEOUT_MS;
+      const answer = await askAgent({ target, credentials: this.#tls, path: '/v1/status', timeoutMs });
       if (answer.status !== 200) return silent(`its agent answered ${answer.status}`);
       const status: NodeStatus = nodeStatusSchema.parse(answer.body);
       if (status.node !== name) return silent(`the agent there calls itself "${status.node}"`);

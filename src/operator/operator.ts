@@ -6,7 +6,7 @@ import type { Logger } from 'pino';
 import { LABEL } from '../api/labels.ts';
 import type { OperatorConfig } from '../api/operator-config.ts';
 import { globalClusterName, postgresGroupSchema } from '../api/postgres-group.ts';
-import { ApiError } from '../platform/kubernetes/api-error.ts';
+import { ApiError, isNotFound } from '../platform/kubernetes/api-error.ts';
 import { cacheObjects, type KubeCache } from '../platform/kubernetes/kube-cache.ts';
 import type { KubeClient } from '../platform/kubernetes/kube-client.ts';
 import { KUBE_KINDS, type KubeObject } from '../platform/kubernetes/kube-object.ts';
@@ -119,6 +119,9 @@ export class Operator {
     try {
       return await reconcileGroup(this.#context, this.#session(key, object), object);
     } catch (error) {
+      // Deleted while it was looked at: the watch will tell.
+      const path = { kind: KUBE_KINDS.PostgresGroup, namespace, name };
+      if (isNotFound(error) && (await this.#context.client.find(path)) === null) return null;
       await this.#tellRefusal(object, error);
       throw error;
     }

@@ -39,8 +39,8 @@ const BUSY_LOOK_MS = 1000;
 /** What is neither watched nor told by streams is read again: an hour, so that twenty groups are ten requests a minute. */
 const REFRESH_MS = 3_600_000;
 
-/** Longer than a pod takes to start with images present. */
-const STUCK_MS = 30_000;
+/** Longer than a pod takes to start and to clone a small database, on a busy machine too. */
+const STUCK_MS = 90_000;
 
 /** @returns ms until the next look; null: when something changes. Throws what the next try may not meet: ApiError, … */
 export async function reconcileGroup(
