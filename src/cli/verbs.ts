@@ -68,6 +68,11 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./doctor.ts')).doctorCommand(),
   },
   {
+    name: 'dns',
+    summary: 'print rules for CoreDNS, and records for the zone outside',
+    load: async () => (await import('./dns.ts')).dnsCommand(),
+  },
+  {
     name: 'install',
     summary: 'print what a Kubernetes cluster needs before the first group',
     load: async () => (await import('./install.ts')).installCommand(),

@@ -5,6 +5,7 @@
 import type { PostgresGroup } from '../api/postgres-group.ts';
 import type { DialTarget } from '../base/mutual-tls.ts';
 import type { ConnectionPlaces } from '../core/connection/select.ts';
+import type { PublishedHosts } from '../core/dns/zone-records.ts';
 import type { GlobalPlan } from '../core/topology/plan-types.ts';
 import type { StepResult } from './probe.ts';
 import type { Vantage } from './vantage.ts';
@@ -30,6 +31,8 @@ export interface ClusterAccess {
   readonly vantagePlan: GlobalPlan;
   /** Where clients of this machine enter, examined from here by `doctor`; none where the vantage is this machine. */
   readonly entries: readonly { readonly to: string; readonly target: DialTarget }[];
+  /** Addresses and host names where clients outside reach a Service of a group. */
+  readonly published: PublishedHosts;
   /** As vantage.probePostgres, from this machine. */
   probeEntry(target: DialTarget): Promise<StepResult[]>;
   /** What to do about programs that do not run, for messages: `\`pgspan local up\` starts it`. */

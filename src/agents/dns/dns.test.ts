@@ -200,7 +200,7 @@ suite('dns agent', needs('loopback'), () => {
     });
     const silent = await startUpstream(7, () => null);
     const broken = await startUpstream(8, (query) => reply(query, { flags: 2 }));
-    await start(5, { upstreams: [NOBODY, silent, broken, good], limits: { attemptTimeoutMs: 100 } });
+    await start(5, { upstreams: [NOBODY, silent, broken, good], limits: { attemptTimeoutMs: 300 } });
     const asked = resolver(5);
     for (const [index, name] of ['a.example', 'b.example', 'c.example'].entries())
       assert.deepEqual(await asked.resolve4(name), [`192.0.2.${index + 1}`]);

@@ -182,6 +182,8 @@ async function accessOf(
     vantage,
     vantagePlan: withInsideNames(plan),
     entries: entriesOf(plan, balancers),
+    // All groups are of one namespace, so a Service's name says enough.
+    published: (_group, service) => balancers.find((one) => one.service === service)?.hosts ?? [],
     probeEntry: async (target) =>
       probePostgres(target, {
         ca: await readTrustBundle(client, context, first),

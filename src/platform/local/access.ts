@@ -92,6 +92,7 @@ export function openLocalAccess(folder: string): LocalAccess {
     vantagePlan: plan,
     // The vantage is here already.
     entries: [],
+    published: (group, service) => addressesOf(state, plan, { group, service }),
     probeEntry: (target) => vantage.probePostgres(target),
     startHint: '`pgspan local up` starts it',
     ways: [
@@ -119,6 +120,28 @@ export function openLocalAccess(folder: string): LocalAccess {
     postgresMajor: state.postgresMajor,
     logs: async (target) => logsOf(site, target),
   };
+}
+
+/** A node's own address; of the names on proxies those of all of the group's. */
+function addressesOf(
+  { nodes, proxies }: LocalSite['state'],
+  plan: GlobalPlan,
+  { group, service }: { readonly group: string; readonly service: string },
+): string[] {
+  const kind = plan.groups.find(({ name }) => name === group)?.services.find(({ name }) => name === service)?.kind;
+  const own = proxies.filter((proxy) => proxy.group === group);
+  switch (kind) {
+    case 'node':
+      return nodes.filter(({ name }) => name === service).map(({ address }) => address);
+    case 'write':
+    case 'global-write':
+      return own.map(({ writeAddress }) => writeAddress);
+    case 'read':
+    case 'global-read':
+      return own.flatMap(({ readAddress }) => readAddress ?? []);
+    default:
+      return [];
+  }
 }
 
 function logsOf(site: LocalSite, text: string): LogSource[] {
