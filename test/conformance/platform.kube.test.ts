@@ -18,7 +18,7 @@ describe('the Kubernetes platform', { ...needs('kubernetes', 'kubectl'), timeout
     await installPgspan();
     await freshNamespace(NAMESPACE);
     await cluster.apply(threeNodes());
-    await whole(cluster, 180_000);
+    await whole(cluster, 300_000);
   });
   after(async () => {
     await cluster.close();

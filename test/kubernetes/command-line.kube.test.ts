@@ -30,7 +30,7 @@ describe('the command line on Kubernetes', { ...needs('kubernetes', 'kubectl'), 
     await installPgspan();
     await freshNamespace(NAMESPACE);
     await cluster.apply(threeNodes());
-    await whole(cluster, 180_000);
+    await whole(cluster, 300_000);
   });
   after(async () => {
     await cluster.close();

@@ -20,7 +20,7 @@ describe('scenarios on pods', { ...needs('kubernetes', 'kubectl', 'kubernetes-fa
     await installPgspan();
     await freshNamespace(NAMESPACE);
     await cluster.apply(threeNodes());
-    await whole(cluster, 180_000);
+    await whole(cluster, 300_000);
   });
   after(async () => {
     await cluster.close();
