@@ -56,6 +56,15 @@ const levelled = (answers: readonly PromiseAnswer[], node: string): PromiseAnswe
 
 export const mutations: readonly Mutation[] = [
   mutate('a promise is not kept', { effects: { writesPromise: false } }),
+  mutate('a follower follows a leader below its promise', {
+    rules: {
+      decideNodeStep: (snapshot) => {
+        const isFollower = snapshot.record.kind === 'present' && snapshot.record.record.leader !== snapshot.self;
+        const voter = isFollower ? { ...snapshot.voter, promisedTerm: 0 } : snapshot.voter;
+        return rules.decideNodeStep({ ...snapshot, voter });
+      },
+    },
+  }),
   mutate('a promise leaves the path open', { effects: { closesPath: false } }),
   mutate('the position is read before the path is closed', { effects: { closesPathBeforePosition: false } }),
   mutate('a leader promises and goes on', { effects: { stopsLeaderBeforeAnswer: false } }),

@@ -11,6 +11,14 @@ export const paths: Readonly<Record<string, readonly string[]>> = {
     'swap(1, 2)',
     'land(1, 2)',
   ],
+  'a follower follows a leader below its promise': [
+    'attempt(1, 2)',
+    'promise(2, 1)',
+    'answer(2, 1)',
+    'answer(1, 1)',
+    'swap(1, 2)',
+    'land(1, 2)',
+  ],
   'a promise leaves the path open': ['attempt(1, 2)', 'promise(2, 1)', 'answer(2, 1)'],
   'the position is read before the path is closed': [
     'attempt(1, 2)',

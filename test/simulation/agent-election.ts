@@ -183,7 +183,7 @@ export class Election {
 
   *#attempt(record: ClusterRecord, suspectedAtMs: number): Task<number | null> {
     const agent = this.#agent;
-    const { random, rules } = agent.world;
+    const { rules } = agent.world;
     const answers = yield* this.#askAll(record);
     const decision = rules.decideCandidacy({
       self: agent.node,
@@ -194,7 +194,7 @@ export class Election {
       answers,
     });
     agent.world.trace(agent.node, `candidacy ${decision.kind}: ${decision.reason.message}`);
-    if (decision.kind === 'refrain') return RETRY_MS + random.next() * BACKOFF_RANDOM_MS;
+    if (decision.kind === 'refrain') return this.#pauseMs();
     if (decision.kind === 'defer') return DEFER_MS * decision.rank;
     const outcome = yield* this.stand({
       answers,
@@ -203,7 +203,12 @@ export class Election {
       promises: [],
       suspectedAtMs,
     });
-    return outcome === 'ended' ? null : RETRY_MS + random.next() * BACKOFF_RANDOM_MS;
+    return outcome === 'ended' ? null : this.#pauseMs();
+  }
+
+  #pauseMs(): number {
+    const { random, options } = this.#agent.world;
+    return RETRY_MS + (options.backsOffAtRandom ? random.next() * BACKOFF_RANDOM_MS : 0);
   }
 
   *stand(options: {
@@ -274,6 +279,7 @@ export class Election {
       if (decision.kind !== 'wait') result.settle(decision);
     };
     judge();
+    if (result.isSettled) return yield* wait(result);
     let open = 0;
     for (const member of record.members) {
       if (member.node === agent.node || answers.some((answer) => answer.node === member.node)) continue;

@@ -20,6 +20,7 @@ export const STORE_TIMEOUT_MS = 1000;
 const STATE_INTERVAL_MS = 1000;
 const LOOK_INTERVAL_MS = 1000;
 const HAND_OVER_EXTRA_MS = 500;
+const GUARD_INTERVAL_MS = 500;
 /** A link is held for broken after this silence; states come every second. */
 const LINK_SILENCE_MS = 3000;
 const RECEIVER_END_LIMIT_MS = 1000;
@@ -114,12 +115,20 @@ export class Agent {
     });
     this.process.after(0, () => this.wake());
     this.#publishRegularly();
+    this.#guardAlone();
   }
 
   /**
    * PostgreSQL has been a primary for the length of a fence without a leadership that would fence it: the agent was started beside
    * it and has not learned whether it still leads, or the record is refused.
    */
+  #guardAlone(): void {
+    if (this.#isUnguarded()) {
+      this.#aloneSinceMs = null;
+      void this.process.spawn(this.fence());
+    }
+    this.process.after(GUARD_INTERVAL_MS, () => this.#guardAlone());
+  }
   #isUnguarded(): boolean {
     const isAlone = this.server.role === 'primary' && this.leadership === null;
     if (!isAlone) this.#aloneSinceMs = null;
@@ -196,7 +205,6 @@ export class Agent {
       if (this.#fencedAtMs !== null && this.recordConfirmedSentAtMs > this.#fencedAtMs) this.#fencedAtMs = null;
     }
     yield this.world.random.between(0.5, 2);
-    if (this.#isUnguarded()) yield* this.fence();
     yield* this.#adoptLineage();
     yield* this.#endRewind();
     const step = this.#decide();

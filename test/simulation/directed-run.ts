@@ -13,6 +13,8 @@ export interface DirectedHistory {
   readonly timing?: Partial<Timing>;
   /** Between groups, one way; default 0.4 ms. */
   readonly wideDelayMs?: number;
+  /** Rules that make the world harder than the real ones do. */
+  readonly rules?: Partial<SimulationRules>;
   /** Throws where it is not so. Begins when all is well. */
   readonly play: (run: DirectedRun) => void;
 }
@@ -34,7 +36,8 @@ export function playDirected(
   options: DirectedOptions,
 ): { readonly problem: string | null; readonly log: readonly string[] } {
   const timing = { ...LAN, ...history.timing };
-  const world = new World({ ...options, topology: history.topology, timing });
+  const rules = { ...history.rules, ...options.rules };
+  const world = new World({ ...options, rules, topology: history.topology, timing });
   if (history.wideDelayMs !== undefined) world.network.wideDelayMs = history.wideDelayMs;
   const run = new DirectedRun(world);
   try {
@@ -99,6 +102,10 @@ export class DirectedRun {
   }
   restart(node: string): void {
     faults.restart(this.world, faults.parseTarget(this.world, node));
+  }
+  /** The disk is lost; it stays down. */
+  wipe(node: string): void {
+    faults.wipe(this.world, node);
   }
   freeze(target: string): void {
     faults.freeze(this.world, faults.parseTarget(this.world, target));

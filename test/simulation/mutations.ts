@@ -1,6 +1,6 @@
 /**
- * Variants of the rules that the simulation must catch, above all those about time, which the explorer has none of: by a directed
- * history, with one of its seeds; or by random histories, from a seed on that caught it when it was last looked for.
+ * Variants of the rules that the simulation must catch, above all those about time and about getting on, which the explorer has
+ * not: each by a directed history, which says when it goes wrong. test/model/rule-table.ts says which rule each belongs to.
  */
 import type { AskAnswer } from '../../src/core/leadership/candidacy.ts';
 import { realRules, type SimulationOptions, type SimulationRules } from './rules.ts';
@@ -10,9 +10,7 @@ export interface SimulationMutation {
   readonly rules?: Partial<SimulationRules>;
   readonly options?: Partial<SimulationOptions>;
   /** The name of the directed history that catches it. */
-  readonly directed?: string;
-  /** A random history that catches it, when it was last looked for. */
-  readonly seed?: number;
+  readonly directed: string;
 }
 
 const {
@@ -80,19 +78,28 @@ export const simulationMutations: readonly SimulationMutation[] = [
     options: { fetches: false },
     directed: 'a best node that may not lead does not block, and what only it holds is taken from it',
   },
+  {
+    name: 'the pause after a failed attempt is always the same',
+    options: { backsOffAtRandom: false },
+    directed: 'two candidates that stand in the way of each other part',
+  },
   // Promise
   {
     name: "the next term is the record's and one, whatever was promised",
     rules: { chooseTerm: (recordTerm) => recordTerm + 1 },
-    seed: 8,
+    directed: 'a former leader that has promised, and holds the most, is elected when the candidate dies',
   },
   // Publish, checkpoint, members
   {
     name: 'a leader makes its checkpoint only once it is published',
     options: { checkpointsUnpublished: false },
-    seed: 11,
+    directed: 'a leader whose only other member must rewind makes its checkpoint before it is published',
   },
-  { name: 'members change only under a published leader', options: { changesUnpublished: false }, seed: 19 },
+  {
+    name: 'members change only under a published leader',
+    options: { changesUnpublished: false },
+    directed: 'a leader that is not published takes out the lost member that keeps it from that',
+  },
   {
     name: 'a lost member is never taken out',
     rules: { decideChange: (input) => decideChange({ ...input, memberTimeoutMs: 1e9 }) },
@@ -127,7 +134,11 @@ export const simulationMutations: readonly SimulationMutation[] = [
     options: { reaffirmsByAllHeard: false },
     directed: 'a term that was promised and not won is a false alarm: the leader goes on in a term above it',
   },
-  { name: "the record's leader never stands again", options: { promisedLeaderStands: false }, seed: 8 },
+  {
+    name: "the record's leader never stands again",
+    options: { promisedLeaderStands: false },
+    directed: 'a former leader that has promised, and holds the most, is elected when the candidate dies',
+  },
   {
     name: "a switchover's promise is told and not written",
     options: { writesSwitchoverPromise: false },
@@ -163,10 +174,18 @@ export const simulationMutations: readonly SimulationMutation[] = [
   {
     name: 'the fence counts members that have promised a higher term',
     options: { countsPromisedAway: true },
-    seed: 876,
+    directed: 'a superseded leader that reaches only members of its successor fences',
   },
-  { name: 'the fence counts a node that has lost its disk', options: { countsOtherLives: true }, seed: 2418 },
-  { name: 'an agent does not guard a primary that it finds', options: { fencesUnguarded: false }, seed: 1228 },
+  {
+    name: 'the fence counts a node that has lost its disk',
+    options: { countsOtherLives: true },
+    directed: 'a superseded leader that reaches only a node that has lost its disk fences',
+  },
+  {
+    name: 'an agent does not guard a primary that it finds',
+    options: { fencesUnguarded: false },
+    directed: 'an agent that finds a primary and does not come to lead it stops it',
+  },
   // Record
   {
     name: 'an old record is believed',

@@ -17,6 +17,8 @@ export class Network {
   readonly #held: { readonly link: string; readonly untilMs: number; readonly deliver: () => void }[] = [];
   /** By place: added to every delay. */
   readonly slowness = new Map<string, number>();
+  /** Every message of a link takes equally long. */
+  isSteady = false;
   /** Delay between places of different groups, in ms one way. */
   wideDelayMs = 0.4;
 
@@ -50,7 +52,8 @@ export class Network {
     if (this.isCut(from, to)) return this.#hold(link, deliver);
     const slow = (this.slowness.get(from) ?? 0) + (this.slowness.get(to) ?? 0);
     const delayMs =
-      (from === to ? 0.05 : this.wideDelayMs) * this.#random.between(0.6, 1.6) + slow * this.#random.next();
+      (from === to ? 0.05 : this.wideDelayMs) * (this.isSteady ? 1 : this.#random.between(0.6, 1.6)) +
+      slow * this.#random.next();
     this.#clock.after(delayMs, () => {
       if (this.isCut(from, to)) this.#hold(link, deliver);
       else deliver();

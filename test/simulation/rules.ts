@@ -71,6 +71,8 @@ export const realOptions = {
    * is lost, and the leader's server crashes before memberTimeout).
    */
   changesUnpublished: true,
+  /** The pause after an attempt that failed has a random part. */
+  backsOffAtRandom: true,
   /** A candidate takes from a promised member what that one holds more. */
   fetches: true,
   /** An agent that finds its PostgreSQL running as a primary and does not come to lead it stops it after the length of a fence. */

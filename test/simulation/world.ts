@@ -263,6 +263,11 @@ export class World {
   /** Settles with null when no answer came in time. */
   request(from: Agent, to: string, request: Request, timeoutMs: number): Future<Answers[Request['method']] | null> {
     const result = new Future<Answers[Request['method']] | null>();
+    // Without a stream there is nobody to ask.
+    if (from.peers.get(to)?.isConnected !== true) {
+      from.process.after(0, () => result.settle(null));
+      return result;
+    }
     this.network.send(from.node, to, () => {
       const agent = this.agent(to);
       agent.process.deliver(() => {

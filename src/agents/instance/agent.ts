@@ -66,6 +66,8 @@ const HAND_OVER_EXTRA_MS = 500;
 const FULL_HAND_OVER_INTERVAL_MS = 60_000;
 const AUTO_CONF_TEXT = '# Emptied by pgspan at each start: set spec.postgresql.parameters instead of ALTER SYSTEM.\n';
 const SERVES_TIMEOUT_MS = 800;
+/** How often it is looked whether PostgreSQL is a primary that nobody guards. */
+const GUARD_INTERVAL_MS = 500;
 /** A fast shutdown waits for standbys to take the last WAL; a dead one is not waited for longer. */
 const FAST_STOP_LIMIT_MS = 10_000;
 
@@ -92,6 +94,7 @@ export class InstanceAgent {
   #isEnding = false;
   #timer: NodeJS.Timeout | null = null;
   #stateTimer: NodeJS.Timeout | null = null;
+  #guardTimer: NodeJS.Timeout | null = null;
   #publishSoon = false;
   /** Set after a fence; cleared by a record confirmed later. */
   #fencedAtMs: number | null = null;
@@ -169,6 +172,7 @@ export class InstanceAgent {
       (error) => node.log.debug({ error: error.message }, 'watch'),
     );
     this.#stateTimer = setInterval(() => this.#server.publish(this.state()), STATE_INTERVAL_MS);
+    this.#guardTimer = setInterval(() => this.#guardAlone(), GUARD_INTERVAL_MS);
     this.wake();
   }
 
@@ -264,6 +268,7 @@ export class InstanceAgent {
     this.election.stop();
     if (this.#timer !== null) clearTimeout(this.#timer);
     if (this.#stateTimer !== null) clearInterval(this.#stateTimer);
+    if (this.#guardTimer !== null) clearInterval(this.#guardTimer);
     if (mode === 'stop') await node.postmaster.stop('fast', FAST_STOP_LIMIT_MS);
     else node.postmaster.release();
     for (const link of node.links.values()) link.close();
@@ -300,7 +305,6 @@ export class InstanceAgent {
         await this.#confirmRecord();
       await Promise.all([this.observer.observe(1000), this.disk.look()]);
       this.#publishLag();
-      if (this.#isUnguarded()) await this.#fence('PostgreSQL is a primary, and this node does not come to lead');
       await this.#standby.endRewind();
       await this.#renewLease();
       const step = decideNodeStep(await this.#snapshot());
@@ -321,14 +325,18 @@ export class InstanceAgent {
   }
 
   /**
-   * PostgreSQL has been a primary for the length of a fence without a leadership that would fence it: the agent was started beside
-   * it and has not learned whether it still leads, or the record is refused.
+   * Ends a PostgreSQL that has been a primary for the length of a fence without a leadership that would fence it: the agent was
+   * started beside it and has not learned whether it still leads, or the record is refused. Beside the loop, which may wait for a
+   * slow disk to take what it has read of the record.
    */
-  #isUnguarded(): boolean {
+  #guardAlone(): void {
     const isAlone = this.observer.view.state.kind === 'primary' && this.#leadership === null;
     if (!isAlone) this.#aloneSinceMs = null;
     else this.#aloneSinceMs ??= performance.now();
-    return this.#aloneSinceMs !== null && performance.now() - this.#aloneSinceMs > this.node.config.timing.fenceMs;
+    const { fenceMs } = this.node.config.timing;
+    if (this.#aloneSinceMs === null || performance.now() - this.#aloneSinceMs <= fenceMs) return;
+    this.#aloneSinceMs = null;
+    void this.#fence('PostgreSQL is a primary, and this node does not come to lead');
   }
 
   #sleepUntil(atMs: number): void {
