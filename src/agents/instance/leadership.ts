@@ -151,12 +151,13 @@ export class Leadership {
     void this.#membersLoop();
   }
 
+  /** Where a write quorum of one publishes at once, that may be before the promotion is done: then too it is for this to begin. */
   #beginUnpublishedCheckpoints(): void {
-    this.#timers.push(
-      setInterval(() => {
-        if (this.#phase === 'elected') void this.#checkpoint();
-      }, CHECKPOINT_UNPUBLISHED_MS),
-    );
+    const timer = setInterval(() => {
+      if (this.#isRewindable) clearInterval(timer);
+      else if (this.#phase !== 'handing-over') void this.#checkpoint();
+    }, CHECKPOINT_UNPUBLISHED_MS);
+    this.#timers.push(timer);
   }
 
   /** Ends beats and everything else; sessions and PostgreSQL are the caller's business. */
