@@ -24,7 +24,7 @@ import { formatUri } from '../../src/core/connection/formats.ts';
 import { waitUntil } from '../../src/base/wait-until.ts';
 import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { listProcesses, signalProcess } from '../../src/platform/local/processes.ts';
-import { openSite, processesOf } from '../../src/platform/local/site.ts';
+import { openSite, passfile, processesOf } from '../../src/platform/local/site.ts';
 import { readSiteState } from '../../src/platform/local/site-state.ts';
 import { needs } from '../kit/requirement.ts';
 
@@ -39,6 +39,8 @@ kind: PostgresGroup
 metadata: { name: leo }
 spec:
   instances: 1
+  storage: { size: 1Gi }
+  enableSuperuserAccess: true
   globalCluster: { name: other }
   connectivity: { dns: { domain: db.example.com } }
 `;
@@ -125,19 +127,12 @@ describe('a local site', needs('postgres', 'psql', 'loopback'), () => {
     const oneNode = join(base, 'one-node.yaml');
     writeFileSync(oneNode, ONE_NODE);
     const beside = (...words: string[]) => pgspan(...words, '--state', second);
-    await beside(
-      'local',
-      'up',
-      '-f',
-      join(ROOT, 'examples/one-group-local.yaml'),
-      '--addresses',
-      '127.63',
-      '--timeout',
-      String(READY_S),
-    );
+    await beside('local', 'up', '-f', oneNode, '--addresses', '127.63', '--timeout', String(READY_S));
     try {
       assert.notEqual(readSiteState(second)?.subnet, readSiteState(folder)?.subnet);
       assert.equal((await beside('psql', 'leo', '-XAtc', 'select 3')).stdout.trim(), '3');
+      assert.equal(await asSuperuser(second), 'postgres|on', 'enableSuperuserAccess: true');
+      await assert.rejects(asSuperuser(folder), /pg_hba.conf rejects|no pg_hba.conf entry/, 'false is the default');
       await beside('local', 'kill', 'leo');
       assert.equal((await inSite('psql', 'leo', '-XAtc', 'select 4')).stdout.trim(), '4');
     } finally {
@@ -145,6 +140,17 @@ describe('a local site', needs('postgres', 'psql', 'loopback'), () => {
     }
     assertNothingLeft(second, null);
   });
+
+  /** Over the network, with the password that lies beside the application's. */
+  async function asSuperuser(state: string): Promise<string> {
+    const { nodes, trustBundle } = openLocalAccess(state);
+    const [node] = nodes;
+    const target = `host=${node?.name}.db.example.com hostaddr=${node?.postgres.address} dbname=postgres user=postgres`;
+    const words = [`${target} sslmode=verify-full sslrootcert=${trustBundle}`, '-XAtwc'];
+    const env = { ...process.env, PGPASSFILE: passfile(openSite(state)), PGPASSWORD: undefined };
+    const query = "select current_user || '|' || current_setting('is_superuser')";
+    return (await run('psql', [...words, query], { env })).stdout.trim();
+  }
 
   test('`up` on a running site starts what is missing and nothing else', async () => {
     await inSite('local', 'kill', 'pit');

@@ -83,7 +83,10 @@ export function renderInstanceConfig(plan: GlobalPlan, nodeName: string, placeme
       database: group.bootstrap.database,
       owner: group.bootstrap.owner,
       ownerPasswordFile: placement.ownerPasswordFile,
-      superuserPasswordFile: group.bootstrap.superuserAccess ? placement.superuserPasswordFile : null,
+      // There is one `postgres` in the global cluster: whichever group leads, its password is that of those that let it in.
+      superuserPasswordFile: plan.groups.some((one) => one.bootstrap.superuserAccess)
+        ? placement.superuserPasswordFile
+        : null,
     },
     roles: group.roles.map(({ name, attributes, hasPassword }) => ({
       name,

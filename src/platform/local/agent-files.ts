@@ -11,6 +11,7 @@ import { UserError } from '../../base/user-error.ts';
 import { type NodePlacement, renderInstanceConfig, renderProxyConfig } from '../../core/topology/agent-config.ts';
 import { formatPgpass } from '../../core/connection/formats.ts';
 import { allConnectionHosts, type ConnectionPlaces } from '../../core/connection/select.ts';
+import { SUPERUSER } from '../../core/topology/names.ts';
 import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 import { replicationFilesIn, writeCertificates, writeOwned } from './certificates.ts';
 import { PORTS, storeConfig } from './placement.ts';
@@ -29,6 +30,7 @@ import {
   recordFolder,
   runtimeDirectory,
   stateDirectory,
+  superuserPasswordFile,
   tlsFilesIn,
 } from './site.ts';
 import { etcdRunAs, makeFolderFor } from './users.ts';
@@ -55,6 +57,8 @@ export async function writeAgentFiles(site: LocalSite, plan: GlobalPlan, now: Da
   makeFolders(site);
   const passwordFile = appPasswordFile(site);
   if (!existsSync(passwordFile)) writeOwned(null, passwordFile, newPassword());
+  const superuserFile = superuserPasswordFile(site);
+  if (hasSuperuserAccess(plan) && !existsSync(superuserFile)) writeOwned(null, superuserFile, newPassword());
   writeOwned(null, passfile(site), passfileText(site, plan));
   const { changed, dueAtMs: certificatesDueAtMs } = await writeCertificates(site, plan, now);
   const next = changeSite(site, { generation: site.state.generation + 1 });
@@ -93,12 +97,16 @@ function makeFolders(site: LocalSite): void {
 
 function passfileText(site: LocalSite, plan: GlobalPlan): string {
   const { database, owner } = (plan.groups[0] as GroupPlan).bootstrap;
-  return `${formatPgpass({
-    hosts: allConnectionHosts(connectionPlaces(site, plan)),
-    database,
-    user: owner,
-    password: readFileSync(appPasswordFile(site), 'utf8').trimEnd(),
-  })}\n`;
+  const hosts = allConnectionHosts(connectionPlaces(site, plan));
+  const read = (file: string) => readFileSync(file, 'utf8').trimEnd();
+  const lines = [formatPgpass({ hosts, database, user: owner, password: read(appPasswordFile(site)) })];
+  if (hasSuperuserAccess(plan))
+    lines.push(formatPgpass({ hosts, database: '*', user: SUPERUSER, password: read(superuserPasswordFile(site)) }));
+  return `${lines.join('\n')}\n`;
+}
+
+function hasSuperuserAccess(plan: GlobalPlan): boolean {
+  return plan.groups.some(({ bootstrap }) => bootstrap.superuserAccess);
 }
 
 /** Where clients of the site find what they want. */
@@ -129,6 +137,9 @@ function configFiles(site: LocalSite, plan: GlobalPlan): { path: string; text: s
     // The owner's password lies a second time beside the node: its agent, another user, sets it in the first database.
     const ownerPasswordFile = join(folder, 'owner.password');
     writeOwned(state.user, ownerPasswordFile, readFileSync(appPasswordFile(site), 'utf8'));
+    const superuserFile = hasSuperuserAccess(plan) ? join(folder, 'superuser.password') : null;
+    if (superuserFile !== null)
+      writeOwned(state.user, superuserFile, readFileSync(superuserPasswordFile(site), 'utf8'));
     const value = renderInstanceConfig(plan, name, {
       ...common,
       listen: { address, postgresPort: PORTS.postgres, agentPort: PORTS.agent, pathPort: PORTS.path },
@@ -143,7 +154,7 @@ function configFiles(site: LocalSite, plan: GlobalPlan): { path: string; text: s
       store: storeConfig(plan, state),
       osUser: state.user?.name ?? userInfo().username,
       ownerPasswordFile,
-      superuserPasswordFile: null,
+      superuserPasswordFile: superuserFile,
       rolePasswordFolder: folder,
     });
     files.push({ path: configFile(folder), value });

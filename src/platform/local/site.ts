@@ -44,6 +44,8 @@ export const keeperLogFile = (site: LocalSite): string => join(site.folder, 'kee
 export const postgresLogFile = (site: LocalSite, node: string): string => join(nodeFolder(site, node), 'postgres.log');
 /** The password of the application's user, owner-only, for the person at the terminal; and in libpq's form, for each name and address. */
 export const appPasswordFile = (site: LocalSite): string => join(clientFolder(site), 'app.password');
+/** The password of `postgres` over the network, where a manifest enables that (enableSuperuserAccess). */
+export const superuserPasswordFile = (site: LocalSite): string => join(clientFolder(site), 'superuser.password');
 export const passfile = (site: LocalSite): string => join(clientFolder(site), 'pgpass');
 /** The trust bundle for clients, whoever they run as: it holds no secret. */
 export const trustBundleFile = (site: LocalSite): string => join(site.folder, 'ca.crt');
