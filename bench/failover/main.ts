@@ -1,10 +1,10 @@
 /**
  * How long writes stop when the leader is lost: pgspan and Patroni with etcd and HAProxy, one after the other on one machine.
  *
- *   node bench/failover/main.ts [--quick] [--runs 20] [--peer-runs 5] [--only NAME[,NAME]] [--faults KIND[,KIND]]
- *                               [--out FILE] [--report FILE]
+ *   node bench/failover/main.ts [--quick] [--runs 20] [--peer-runs 5] [--rate 200] [--only NAME[,NAME]]
+ *                               [--faults KIND[,KIND]] [--out FILE] [--report FILE]
  *
- * `--quick`: one run of each fault at a small scale. `--only` takes the beginnings of systems' names.
+ * `--rate`: pgbench's transactions a second. `--quick`: one run of each fault at a small scale. `--only` takes the beginnings of systems' names.
  * Raw results are appended to `--out` (default bench/results/failover.jsonl, quick: failover-quick.jsonl); what stands there
  * already is not measured again, so the same command goes on where it was interrupted. Needs root.
  */
@@ -30,6 +30,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       runs: { type: 'string' },
       'peer-runs': { type: 'string' },
+      rate: { type: 'string' },
       only: { type: 'string' },
       faults: { type: 'string' },
       out: { type: 'string' },
@@ -39,7 +40,8 @@ async function main(): Promise<void> {
   });
   if (process.getuid?.() !== 0)
     throw new Error('Cannot run the benchmark: it makes network namespaces, which needs root');
-  const sizes = values.quick ? QUICK : FULL;
+  const preset = values.quick ? QUICK : FULL;
+  const sizes = { ...preset, rate: Number(values.rate ?? preset.rate) };
   const out = values.out ?? join(CLONE, 'bench/results', values.quick ? 'failover-quick.jsonl' : 'failover.jsonl');
   const report = values.report ?? out.replace(/\.jsonl$/, '.md');
   const faults = (values.faults?.split(',') ?? FAULTS) as readonly Fault[];
