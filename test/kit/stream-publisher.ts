@@ -43,6 +43,7 @@ export async function startStreamPublisher(
       status: async () => ({}),
       metrics: async () => ({ contentType: 'text/plain', body: '' }),
       order: async () => null,
+      cards: async () => ({ status: 404, body: {} }),
       onError: () => {},
     },
   });

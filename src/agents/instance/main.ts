@@ -13,6 +13,7 @@ import { watchFiles } from '../../base/watch-files.ts';
 import { loadStoreTls, openRecordStore } from '../../coordination/open-store.ts';
 import { InstanceAgent } from './agent.ts';
 import { ForcedFailoverError } from './election.ts';
+import { openCardRoutes } from './card-routes.ts';
 import { ConfigurationFiles } from './configuration.ts';
 import { LocalSql } from './local-sql.ts';
 import { NodeContext } from './node-context.ts';
@@ -97,6 +98,7 @@ export async function runInstance(configPath: string): Promise<void> {
     files,
     programsProblem: programs.problem,
   });
+  const cards = await openCardRoutes({ group: config.group, stateDirectory: paths.stateDirectory });
   const server = new PeerServer({
     globalCluster: config.globalCluster,
     credentials,
@@ -109,6 +111,7 @@ export async function runInstance(configPath: string): Promise<void> {
       status: () => instanceStatus(agent),
       metrics: async () => ({ contentType: metrics.contentType, body: await metrics.metrics() }),
       order: (orderPath, body) => carryOut(agent, orderPath, body),
+      cards: (request) => cards.answer(request),
       onError: (error, context) => log.warn({ error: error.message, context }, 'request failed'),
     },
   });

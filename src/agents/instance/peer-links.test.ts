@@ -91,6 +91,7 @@ describe('a link to another node', () => {
         status: async () => ({}),
         metrics: async () => ({ contentType: 'text/plain', body: '' }),
         order: async () => null,
+        cards: async () => ({ status: 404, body: {} }),
         onError: () => {},
       },
     });

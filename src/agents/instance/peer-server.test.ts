@@ -102,6 +102,10 @@ describe('the port of an agent', () => {
           orders.push(`${path} ${JSON.stringify(body)}`);
           return path === '/v1/switchover' ? { status: 200, body: { to: 'ait-1' } } : null;
         },
+        cards: async ({ method, query, identity }) => ({
+          status: 200,
+          body: { method, etag: query.get('etag'), by: identity.name },
+        }),
         onError: (error, context) => errors.push(`${context}: ${error.message}`),
       },
     });
@@ -172,6 +176,19 @@ describe('the port of an agent', () => {
         assert.equal((await ask(visitor, 'GET', '/readyz?verbose')).status, 503, visitor);
         assert.equal((await ask(visitor, 'GET', '/metrics')).body, 'pgspan_term 3\n', visitor);
         assert.equal((await ask(visitor, 'GET', '/v1/status')).status, isStranger ? 403 : 200, visitor);
+      }
+    });
+
+    test('asks for cards everybody of the own global cluster, and tells the routes who it is', async () => {
+      for (const visitor of ['nobody', ...visitors.keys()] as Visitor[]) {
+        const { status, body } = await ask(visitor, 'GET', '/v1/cards?etag=abc');
+        assert.equal(status, STRANGERS.includes(visitor) ? 403 : 200, visitor);
+        if (status === 200)
+          assert.deepEqual(JSON.parse(body), {
+            method: 'GET',
+            etag: 'abc',
+            by: identities[visitor as keyof typeof identities].split('/')[2],
+          });
       }
     });
 

@@ -6,6 +6,7 @@
  *   any of this cluster   + /v1/status, the stream (states)
  *   a node                + beats, echoes and requests on the stream
  *   operator, cli, node   + POST orders
+ *   any / own operator    + GET / PUT cards of groups (card-routes.ts)
  */
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -24,9 +25,11 @@ import {
   STREAM_PROTOCOL,
   subscriberMessageSchema,
 } from '../../api/peer-stream.ts';
+import { CARDS_PATH } from '../../api/group-card.ts';
 import { peerIdentity, type ReloadableTls } from '../../base/mutual-tls.ts';
 import { isNodeIdentity, type SpiffeIdentity } from '../../base/spiffe-identity.ts';
 import { encodeJsonLine, LineDecoder, parseJsonLine } from '../../wire/ndjson.ts';
+import type { CardAnswer, CardRequest } from './card-routes.ts';
 
 /** Nodes and proxies of the largest global cluster that the API allows, with room for people's tools. */
 const STREAMS_MAX = 512;
@@ -56,6 +59,8 @@ export interface PeerServerHandlers {
   metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
   /** POST orders by path; null: no such order. */
   order(path: string, body: unknown): Promise<OrderResult | null>;
+  /** GET and PUT of `/v1/cards`. */
+  cards(request: CardRequest): Promise<CardAnswer>;
   onError(error: Error, context: string): void;
 }
 
@@ -246,8 +251,9 @@ export class PeerServer {
     if ('refusal' in visitor) return { status: 403, body: { error: visitor.refusal } };
     const { identity } = visitor;
     if (request.method === 'GET' && path === '/v1/status') return { status: 200, body: await handlers.status() };
+    if (path === CARDS_PATH) return await handlers.cards(cardRequest(request, identity));
     if (request.method === 'POST' && mayOrder(identity)) {
-      const result = await handlers.order(path, await readJsonBody(request));
+      const result = await handlers.order(path, await readJsonBody(request, BODY_BYTES_MAX));
       if (result !== null) return result;
     }
     return {
@@ -255,6 +261,18 @@ export class PeerServer {
       body: { error: `There is no ${request.method} ${path.slice(0, 100)} here for "${identity.name}"` },
     };
   }
+}
+
+function cardRequest(request: IncomingMessage, identity: SpiffeIdentity): CardRequest {
+  const gone = new AbortController();
+  request.socket.once('close', () => gone.abort());
+  return {
+    method: request.method ?? '',
+    query: new URLSearchParams((request.url ?? '').split('?')[1] ?? ''),
+    identity,
+    body: (bytesMax) => readJsonBody(request, bytesMax),
+    signal: gone.signal,
+  };
 }
 
 /** Proxies carry clients' bytes and are the most exposed: they may look, not order. */
@@ -282,13 +300,12 @@ class RequestBodyError extends Error {
   override name = 'RequestBodyError';
 }
 
-async function readJsonBody(request: IncomingMessage): Promise<unknown> {
+async function readJsonBody(request: IncomingMessage, bytesMax: number): Promise<unknown> {
   const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
     length += chunk.length;
-    if (length > BODY_BYTES_MAX)
-      throw new RequestBodyError(`Cannot read the request: it has more than ${BODY_BYTES_MAX} bytes`);
+    if (length > bytesMax) throw new RequestBodyError(`Cannot read the request: it has more than ${bytesMax} bytes`);
     chunks.push(chunk);
   }
   if (length === 0) return {};
