@@ -5,6 +5,7 @@
 import { delay } from '../../src/base/wait-until.ts';
 import type { KubernetesCluster } from '../../test/kubernetes/kit/cluster.ts';
 import { kubectl } from '../../test/kubernetes/kit/environment.ts';
+import { smallGroup } from '../../test/kubernetes/kit/groups.ts';
 
 const WINDOW_MS = 60_000;
 /** Of Linux: USER_HZ. */
@@ -54,14 +55,43 @@ async function requests(): Promise<Map<string, number>> {
   return counts;
 }
 
-export async function measureFootprint(cluster: KubernetesCluster, say: (line: string) => void): Promise<void> {
-  const pods: { readonly what: string; readonly namespace: string; readonly pod: string }[] = [];
+interface MeasuredPod {
+  readonly what: 'operator' | 'agent' | 'proxy';
+  readonly namespace: string;
+  readonly pod: string;
+}
+
+async function podsOf(cluster: KubernetesCluster): Promise<MeasuredPod[]> {
   const operators = (await kubectl(['-n', 'pgspan-system', 'get', 'pods', '-o', 'name'])).trim().split('\n');
-  for (const name of operators)
-    pods.push({ what: 'operator', namespace: 'pgspan-system', pod: name.replace('pod/', '') });
   const access = await cluster.access();
-  for (const { workload, name, namespace } of access.pods)
-    pods.push({ what: workload === 'postgres' ? 'agent' : 'proxy', namespace, pod: name });
+  return [
+    ...operators.map(
+      (name): MeasuredPod => ({
+        what: 'operator',
+        namespace: 'pgspan-system',
+        pod: name.replace('pod/', ''),
+      }),
+    ),
+    ...access.pods.map(
+      ({ workload, name, namespace }): MeasuredPod => ({
+        what: workload === 'postgres' ? 'agent' : 'proxy',
+        namespace,
+        pod: name,
+      }),
+    ),
+  ];
+}
+
+/** KiB now, by kind of program. */
+export async function memoryOfAll(cluster: KubernetesCluster): Promise<Record<string, number>> {
+  const sums: Record<string, number> = {};
+  for (const { what, namespace, pod } of await podsOf(cluster))
+    sums[what] = (sums[what] ?? 0) + (await taken(namespace, pod)).kb;
+  return sums;
+}
+
+export async function measureFootprint(cluster: KubernetesCluster, say: (line: string) => void): Promise<void> {
+  const pods = await podsOf(cluster);
   const measure = () => Promise.all(pods.map(async (one) => ({ ...one, ...(await taken(one.namespace, one.pod)) })));
   await delay(15_000);
   const [before, requestsBefore] = [await measure(), await requests()];
@@ -78,11 +108,40 @@ export async function measureFootprint(cluster: KubernetesCluster, say: (line: s
   for (const [what, { kb, cpu, count }] of total)
     say(`| ${what} × ${count} | ${Math.round(kb / MIB_KB)} MiB | ${(cpu * 100).toFixed(2)} % |`);
   say('');
-  const grown = [...requestsAfter]
-    .map(([key, count]) => [key, count - (requestsBefore.get(key) ?? 0)] as const)
-    .filter(([, count]) => count > 0)
-    .sort(([, a], [, b]) => b - a);
   say(
-    `Requests to the API server in ${WINDOW_MS / 1000} s, Kubernetes' own included: ${grown.map(([key, count]) => `${key} ${count}`).join(', ')}`,
+    `Requests to the API server in ${WINDOW_MS / 1000} s, Kubernetes' own included: ${grownText(requestsBefore, requestsAfter)}`,
   );
+}
+
+function grownText(before: ReadonlyMap<string, number>, after: ReadonlyMap<string, number>): string {
+  return [...after]
+    .map(([key, count]) => [key, count - (before.get(key) ?? 0)] as const)
+    .filter(([, count]) => count > 0)
+    .sort(([, a], [, b]) => b - a)
+    .map(([key, count]) => `${key} ${count}`)
+    .join(', ');
+}
+
+const READY_LIMIT = '600s';
+
+/** What the operator takes with many groups of one node each, their agents' streams included. */
+export async function measureManyGroups(namespace: string, count: number, say: (line: string) => void): Promise<void> {
+  const names = Array.from({ length: count }, (_, index) => `many${index + 1}`);
+  for (const name of names) await kubectl(['-n', namespace, 'apply', '-f', '-'], smallGroup(name));
+  try {
+    const groups = names.map((name) => `postgresgroup/${name}`);
+    await kubectl(['-n', namespace, 'wait', '--for=condition=Ready', ...groups, `--timeout=${READY_LIMIT}`]);
+    await delay(15_000);
+    const operators = (await kubectl(['-n', 'pgspan-system', 'get', 'pods', '-o', 'name'])).trim().split('\n');
+    const before = await requests();
+    await delay(WINDOW_MS);
+    const after = await requests();
+    for (const name of operators) {
+      const { kb } = await taken('pgspan-system', name.replace('pod/', ''));
+      say(`Operator with ${count} more groups of one node: ${Math.round(kb / MIB_KB)} MiB (goal 110 MiB with 20)`);
+    }
+    say(`Requests to the API server in ${WINDOW_MS / 1000} s with them: ${grownText(before, after)}\n`);
+  } finally {
+    await kubectl(['-n', namespace, 'delete', 'postgresgroup', ...names, '--wait=false']);
+  }
 }

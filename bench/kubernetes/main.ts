@@ -1,7 +1,8 @@
 /**
  * `npm run bench:kubernetes`: what a group on Kubernetes costs and how long its clients wait, on the cluster of KUBECONFIG.
  *
- *   npm run bench:kubernetes -- [--runs 5] [--only outage,ready,scale,footprint] [--out FILE]
+ *   npm run bench:kubernetes -- [--runs 5] [--only ready,outage,scale,rolling,footprint,soak,many] [--soak-minutes 10]
+ *                                  [--out FILE]
  *
  * Needs what the tests on Kubernetes need (test/kubernetes/kit/environment.ts), PGSPAN_FAULTS among it. A client on this machine
  * writes a row every 20 ms through the load balancer of the proxies, as CloudNativePG's was measured (0.5 s client timeout, 10 ms
@@ -19,7 +20,9 @@ import { threeNodes } from '../../test/kubernetes/kit/groups.ts';
 import { freshNamespace, installPgspan, removeNamespace } from '../../test/kubernetes/kit/install.ts';
 import { whole } from '../../test/scenarios/runner.ts';
 import { summarize } from '../kit/statistics.ts';
-import { measureFootprint } from './footprint.ts';
+import { measureFootprint, measureManyGroups } from './footprint.ts';
+import { measureRollingRestart } from './rolling.ts';
+import { measureSoak } from './soak.ts';
 
 const NAMESPACE = 'pgspan-bench';
 const WRITE_INTERVAL_MS = 20;
@@ -72,8 +75,9 @@ async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
       runs: { type: 'string', default: '5' },
-      only: { type: 'string', default: 'ready,outage,scale,footprint' },
+      only: { type: 'string', default: 'ready,outage,scale,rolling,footprint,soak,many' },
       faults: { type: 'string', default: '' },
+      'soak-minutes': { type: 'string', default: '10' },
       out: { type: 'string' },
     },
   });
@@ -93,7 +97,10 @@ async function main(): Promise<void> {
     const chosen = FAULTS.filter(({ name }) => name.includes(values.faults));
     if (only.includes('outage')) await measureOutages(cluster, chosen, Number(values.runs), say);
     if (only.includes('scale')) await measureScale(cluster, say);
+    if (only.includes('rolling')) await measureRolling(cluster, Number(values.runs), say);
     if (only.includes('footprint')) await measureFootprint(cluster, say);
+    if (only.includes('soak')) await measureSoak(cluster, Number(values['soak-minutes']), say);
+    if (only.includes('many')) await measureManyGroups(NAMESPACE, 20, say);
   } finally {
     await cluster.close();
     await removeNamespace(NAMESPACE);
@@ -206,6 +213,20 @@ async function measureScale(cluster: KubernetesCluster, say: (line: string) => v
     return status !== null && status.nodes.length === 3 && status.members.length === 3;
   });
   say(`Scale 4 → 3: ${seconds(performance.now() - downMs)}\n`);
+}
+
+async function measureRolling(cluster: KubernetesCluster, runs: number, say: (line: string) => void): Promise<void> {
+  say(
+    '| rolling restart of three nodes under load, run | took | longest stall of an open session | its errors | new connection waited, most | refused | lost rows |',
+  );
+  say('|---|---|---|---|---|---|---|');
+  for (let run = 1; run <= runs; run++) {
+    const result = await measureRollingRestart(cluster, run % 2 === 0 ? 130 : 120);
+    say(
+      `| ${run} | ${seconds(result.tookMs)} | ${seconds(result.stallMs)} | ${result.errors} | ${seconds(result.connectWaitMs)} | ${result.refused} | ${result.missing} |`,
+    );
+  }
+  say('Goal: 60 s, stall 0.7 s, none refused; CloudNativePG 212 s.\n');
 }
 
 function seconds(ms: number): string {

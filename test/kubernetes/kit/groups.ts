@@ -19,3 +19,17 @@ export function threeNodes(change: Partial<Spec> = {}): string {
   };
   return stringify({ apiVersion: 'pgspan.io/v1alpha1', kind: 'PostgresGroup', metadata: { name: 'leo' }, spec });
 }
+
+/** A group of one node and one proxy, for where many are needed. */
+export function smallGroup(name: string): string {
+  const spec: Spec = {
+    instances: 1,
+    imageName: POSTGRES_IMAGE,
+    resources: { requests: { cpu: '10m', memory: '96Mi' }, limits: { memory: '512Mi' } },
+    storage: { size: '1Gi' },
+    globalCluster: { name: `${name}-global` },
+    connectivity: { dns: { domain: 'db.example.com' } },
+    proxySettings: { instances: 1 },
+  };
+  return stringify({ apiVersion: 'pgspan.io/v1alpha1', kind: 'PostgresGroup', metadata: { name }, spec });
+}
