@@ -332,7 +332,10 @@ export const ruleTable: readonly RuleSection[] = [
       },
       {
         rule: 'The record alone may be away.',
-        heldBy: [simulation('the fence falls when the record alone is missing')],
+        heldBy: [
+          simulation('the fence falls when the record alone is missing'),
+          simulation('an agent that is replaced while the record is away does not go on leading'),
+        ],
       },
       {
         rule: 'The write quorum alone may be away.',

@@ -86,11 +86,12 @@ export class Leadership {
     if (sentAtMs === undefined || !this.isActive || record === null) return;
     // A node that lost its disk knows nothing of what it has promised before: in this life it is no member.
     const isOfMember = isMember(configurationOf(record), { node, incarnation: echo.incarnation });
-    if (!isOfMember && !agent.world.options.countsOtherLives) return;
     this.#promisedTerms.set(node, echo.promisedTerm);
-    const { countsEchoFromSending, countsPromisedAway } = agent.world.options;
+    const { countsEchoFromSending, countsOtherLives, countsPromisedAway } = agent.world.options;
     const heardAtMs = countsEchoFromSending ? sentAtMs : agent.nowMs;
+    // To judge a false alarm a node in another life is heard too: were it not, with w = |M|, the others would wait for ever.
     keepLatest(this.#heardSentAtMs, node, heardAtMs);
+    if (!isOfMember && !countsOtherLives) return;
     if (!countsPromisedAway && echo.promisedTerm > record.term) return;
     keepLatest(this.#echoedSentAtMs, node, heardAtMs);
   }

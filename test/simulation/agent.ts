@@ -37,6 +37,8 @@ export interface PeerView {
 /** What survives the agent: the promise file. */
 export interface VoterDisk {
   voter: VoterState;
+  /** The record by which this node last led. */
+  remembered: ClusterRecord | null;
 }
 
 export class Agent {
@@ -109,6 +111,10 @@ export class Agent {
   }
 
   start(): void {
+    const { remembered } = this.disk;
+    const isLed = remembered !== null && this.world.rules.mayLeadByRemembered(this.voter, remembered, this.node);
+    if (this.server.role === 'primary' && isLed && this.world.options.remembersRecord)
+      this.record = { kind: 'present', record: remembered };
     this.world.store.watch(this.node, (stored) => {
       if (this.world.agent(this.node) === this)
         this.process.deliver(() => void this.process.spawn(this.accept(stored, false)));
@@ -170,6 +176,7 @@ export class Agent {
     if (check.next !== this.voter) yield* this.save(check.next);
     if (this.accepted !== null && stored.record !== null && stored.record.version < this.accepted.version) return;
     this.storeVersion = stored.storeVersion;
+    if (stored.record?.leader === this.node) this.disk.remembered = stored.record;
     this.record = stored.record === null ? { kind: 'absent' } : { kind: 'present', record: stored.record };
   }
 

@@ -174,6 +174,22 @@ export const directedHistories: readonly DirectedHistory[] = [
     },
   },
   {
+    name: 'a leader whose agent is replaced while the record is away goes on',
+    topology: three,
+    play: (run) => {
+      run.world.store.isAway = true;
+      run.pass(300);
+      run.kill('leo-1/agent');
+      run.restart('leo-1');
+      run.pass(2000);
+      run.client.resetGap();
+      run.pass(8000);
+      assert.ok(run.gapMs < 1000, `the client waited ${run.gapMs} ms`);
+      assert.equal(run.term, 1);
+      run.world.store.comeBack();
+    },
+  },
+  {
     name: 'without a write quorum the leader goes on serving reads while it confirms the record',
     topology: three,
     play: (run) => {
@@ -285,11 +301,18 @@ export const directedHistories: readonly DirectedHistory[] = [
     name: 'an agent that finds a primary and does not come to lead it stops it',
     topology: three,
     play: (run) => {
-      run.isolate('leo-1');
-      run.kill('leo-1/agent');
-      run.restart('leo-1');
-      run.pass(5000);
-      assert.notEqual(run.world.server('leo-1').role, 'primary', 'it serves old data');
+      const { world } = run;
+      run.kill('leo-1');
+      run.until('one is elected', 4000, () => world.store.stored.record?.leader !== 'leo-1');
+      const elected = world.store.stored.record?.leader as string;
+      // Its agent dies before it has written down the promotion, and the next one reaches nobody.
+      run.until('it is promoted', 4000, () => world.agent(elected).step?.kind === 'promote');
+      run.kill(`${elected}/agent`);
+      run.isolate(elected);
+      run.restart(elected);
+      run.until('it is a primary', 2000, () => world.server(elected).role === 'primary');
+      run.pass(4500);
+      assert.notEqual(world.server(elected).role, 'primary', 'nobody guards it');
     },
   },
   {

@@ -75,6 +75,7 @@ export function wipe(world: World, node: string): void {
   world.trace('FAULT', `wipe ${node}`);
   kill(world, { nodes: [node], part: 'node' });
   world.server(node).disk = { wal: null, timeline: 0, history: [], setting: '', isMangled: false };
+  world.voterDisk(node).remembered = null;
   world.voterDisk(node).voter = {
     incarnation: world.newIncarnation(),
     promisedTerm: 0,

@@ -159,6 +159,11 @@ export const simulationMutations: readonly SimulationMutation[] = [
     directed: 'without the record the leader goes on while a write quorum hears it',
   },
   {
+    name: 'an agent that is replaced while the record is away does not go on leading',
+    options: { remembersRecord: false },
+    directed: 'a leader whose agent is replaced while the record is away goes on',
+  },
+  {
     name: 'the fence falls when the write quorum alone is missing',
     rules: {
       decideFence: (hearing, configuration, fenceMs) =>

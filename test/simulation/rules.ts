@@ -6,7 +6,7 @@ import { decideNodeStep } from '../../src/core/leadership/step.ts';
 import { decideSuspicion } from '../../src/core/leadership/suspicion.ts';
 import { decideSwap } from '../../src/core/leadership/swap.ts';
 import { decideFence, decideReaffirm } from '../../src/core/leadership/tenure.ts';
-import { decideFollow, decidePromise, decideRecordSeen } from '../../src/core/leadership/voter.ts';
+import { decideFollow, decidePromise, decideRecordSeen, mayLeadByRemembered } from '../../src/core/leadership/voter.ts';
 
 export const realRules = {
   chooseTerm,
@@ -22,6 +22,7 @@ export const realRules = {
   decideFollow,
   decidePromise,
   decideRecordSeen,
+  mayLeadByRemembered,
 };
 export type SimulationRules = typeof realRules;
 
@@ -75,6 +76,8 @@ export const realOptions = {
   backsOffAtRandom: true,
   /** A candidate takes from a promised member what that one holds more. */
   fetches: true,
+  /** An agent that finds the primary by which the one before it led goes on leading, though the record be away. */
+  remembersRecord: true,
   /** An agent that finds its PostgreSQL running as a primary and does not come to lead it stops it after the length of a fence. */
   fencesUnguarded: true,
 } as const satisfies Record<string, boolean>;

@@ -129,6 +129,7 @@ export class World {
           followedTerm: 1,
           rewinding: false,
         },
+        remembered: null,
       });
       const server = this.server(member.node);
       const setting = synchronousStandbyNames(configurationOf(record), member.node);

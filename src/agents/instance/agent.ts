@@ -19,7 +19,7 @@ import { delay } from '../../base/wait-until.ts';
 import type { Position } from '../../core/leadership/position.ts';
 import { FENCE_STOP_MS } from '../../core/leadership/lease.ts';
 import { configurationOf, isMember, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
-import type { Reason } from '../../core/leadership/voter.ts';
+import { mayLeadByRemembered, type Reason } from '../../core/leadership/voter.ts';
 import { decideNodeStep, type NodeSnapshot, type NodeStep } from '../../core/leadership/step.ts';
 import { readControlData } from './control-file.ts';
 import { DataDirectory } from './data-directory.ts';
@@ -162,6 +162,7 @@ export class InstanceAgent {
     if (this.data.hasData && (await node.postmaster.adopt()))
       node.log.info({ pid: node.postmaster.pid }, 'adopted the running PostgreSQL');
     await this.observer.observe(2000);
+    await this.#goOnByRemembered();
     this.connectPeers();
     node.store.watch(
       (stored) => {
@@ -174,6 +175,19 @@ export class InstanceAgent {
     this.#stateTimer = setInterval(() => this.#server.publish(this.state()), STATE_INTERVAL_MS);
     this.#guardTimer = setInterval(() => this.#guardAlone(), GUARD_INTERVAL_MS);
     this.wake();
+  }
+
+  /**
+   * The agent before this one led, and PostgreSQL still runs as it left it: the coordination service may be away. Where the lease
+   * rule holds, nobody leads without it.
+   */
+  async #goOnByRemembered(): Promise<void> {
+    const { node } = this;
+    if (this.lease.isNeeded) return;
+    const record = this.observer.view.state.kind === 'primary' ? await node.remembered.load() : null;
+    if (record === null || !mayLeadByRemembered(node.voter, record, node.config.node)) return;
+    node.record = { kind: 'present', record };
+    node.log.info({ term: record.term, version: record.version }, 'goes on by the record that it remembers');
   }
 
   /** Makes links to peers that are new in the configuration and ends those that are gone or changed. */

@@ -191,11 +191,12 @@ export class Leadership {
   onEcho(node: string, echo: EchoMessage): void {
     const sentAtMs = this.#sentAtMs.get(echo.nonce);
     const record = this.#node.acceptedRecord;
-    // A node that lost its disk knows nothing of what it has promised before: in this life it is no member.
-    const isOfMember = record !== null && isMember(configurationOf(record), { node, incarnation: echo.incarnation });
-    if (sentAtMs === undefined || !isOfMember) return;
+    if (sentAtMs === undefined || record === null) return;
     this.#promisedTerms.set(node, echo.promisedTerm);
+    // To judge a false alarm a node in another life is heard too: were it not, with w = |M|, the others would wait for ever.
     keepLatest(this.#heardSentAtMs, node, sentAtMs);
+    // A node that lost its disk knows nothing of what it has promised before: in this life it is no member.
+    if (!isMember(configurationOf(record), { node, incarnation: echo.incarnation })) return;
     // Who has promised a higher term can acknowledge nothing more: hearing it is no reason to go on serving.
     if (echo.promisedTerm > record.term) return;
     keepLatest(this.#echoedSentAtMs, node, sentAtMs);

@@ -16,6 +16,7 @@ import type { LocalSql } from './local-sql.ts';
 import type { PathForwarder } from './path-forwarder.ts';
 import type { PeerLink } from './peer-links.ts';
 import type { Postmaster } from './postmaster.ts';
+import { RememberedRecord } from './remembered-record.ts';
 import type { StoredVoter, VoterFile } from './voter-file.ts';
 
 /** How long one request to the coordination service may take; the fence leaves room for two. */
@@ -45,6 +46,8 @@ export class NodeContext {
   readonly path: PathForwarder;
   readonly files: ConfigurationFiles;
   readonly programsProblem: Reason | null;
+  /** By which record this node last led. */
+  readonly remembered: RememberedRecord;
   readonly links = new Map<string, PeerLink>();
   /** Serialises promise, follow and everything else that writes the voter file. */
   readonly voterMutex = new Mutex();
@@ -73,6 +76,7 @@ export class NodeContext {
     this.path = parts.path;
     this.files = parts.files;
     this.programsProblem = parts.programsProblem;
+    this.remembered = new RememberedRecord(parts.config.paths.stateDirectory);
     this.#voterFile = parts.voterFile;
     this.#stored = parts.stored;
   }
@@ -165,6 +169,11 @@ export class NodeContext {
         if (known !== null && stored.record !== null && stored.record.version < known.version) return;
         this.storeVersion = stored.storeVersion;
         this.record = stored.record === null ? { kind: 'absent' } : { kind: 'present', record: stored.record };
+        // Beside, since an election and a promotion must not wait for a slow disk once more.
+        if (stored.record?.leader === this.config.node)
+          this.remembered
+            .save(stored.record)
+            .catch((error: Error) => this.log.warn({ error: error.message }, 'cannot remember the record'));
       }
       this.#wake();
       this.#changed();

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { decideFollow, decidePromise, decideRecordSeen, type LeaderTimeline, type VoterState } from './voter.ts';
+import type { ClusterRecord } from '../../api/record.ts';
+import {
+  decideFollow,
+  decidePromise,
+  decideRecordSeen,
+  type LeaderTimeline,
+  mayLeadByRemembered,
+  type VoterState,
+} from './voter.ts';
 
 function aVoter(given: Partial<VoterState> = {}): VoterState {
   return {
@@ -134,4 +142,18 @@ describe('a leader', () => {
     const decision = decideFollow(copy, other, own(null));
     assert.ok(decision.kind === 'rewind' && decision.next.rewinding);
   });
+});
+
+test('a remembered record is led by only as the newest that was seen, and while nothing was promised away', () => {
+  const record = { leader: 'a-1', term: 3, version: 9, timeline: 3 } as ClusterRecord;
+  assert.equal(mayLeadByRemembered(aVoter(), record, 'a-1'), true);
+  for (const [why, voter, other] of [
+    ['another leads', aVoter(), { ...record, leader: 'b-1' }],
+    ['a newer version was seen', aVoter({ seen: { term: 3, version: 10 } }), record],
+    ['a higher term was seen', aVoter({ seen: { term: 4, version: 9 } }), record],
+    ['a higher term is promised', aVoter({ promisedTerm: 4 }), record],
+    ['the data is of another timeline', aVoter({ lineage: { timeline: 2, history: [] } }), record],
+    ['it rewinds', aVoter({ rewinding: true }), record],
+  ] as const)
+    assert.equal(mayLeadByRemembered(voter, other, 'a-1'), false, why);
 });

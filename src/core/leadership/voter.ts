@@ -89,6 +89,22 @@ export function decideRecordSeen(
   return { kind: 'current', next: { ...voter, seen: { term: record.term, version: record.version } } };
 }
 
+/**
+ * Whether an agent that finds its PostgreSQL running as a primary may go on leading by a record that the agent before it has
+ * remembered, while the coordination service is away. Nothing is taken up anew: it is the newest record that this node has seen,
+ * the promises of the others are the fence, and an older swap that may still land is dealt with before any change of members.
+ */
+export function mayLeadByRemembered(voter: VoterState, record: ClusterRecord, self: string): boolean {
+  return (
+    record.leader === self &&
+    record.term === voter.seen.term &&
+    record.version === voter.seen.version &&
+    record.timeline === voter.lineage?.timeline &&
+    voter.promisedTerm <= record.term &&
+    !voter.rewinding
+  );
+}
+
 /** What a follower must know of the leader before it may connect. */
 export interface LeaderTimeline {
   readonly term: number;
