@@ -8,6 +8,7 @@
  *                                                                '-- window of the heal --'
  */
 import { join } from 'node:path';
+import { delay } from '../../src/base/wait-until.ts';
 import type { WriteSummary } from '../../src/platform/local/write-ledger.ts';
 import { fillTables, type Load, startLoad } from '../kit/load.ts';
 import { waitUntilNothingMissing } from '../kit/processes.ts';
@@ -70,6 +71,8 @@ const TIMEOUT_MS = 500;
 /** As an application's pool waits. What this client counts as an error, it was told, or it waited too long. */
 const PATIENT_TIMEOUT_MS = 10_000;
 const ERRORS_KEPT = 5;
+const ASK_AGAIN_MAX = 20;
+const ASK_AGAIN_PAUSE_MS = 3_000;
 const STEADY_MS = 2_000;
 const OUTAGE_MS_MAX = 180_000;
 const WHOLE_MS_MAX = 180_000;
@@ -182,10 +185,16 @@ async function countLost(
   system: System,
   summaries: readonly WriteSummary[],
 ): Promise<{ checked: number; missing: number }> {
-  return findMissing(
-    system.target(),
-    summaries.flatMap(({ acknowledgedRanges }) => acknowledgedRanges),
-  );
+  const ranges = summaries.flatMap(({ acknowledgedRanges }) => acknowledgedRanges);
+  // A peer's leader may change once more meanwhile, and end the connection that asks.
+  for (let again = ASK_AGAIN_MAX; ; again--) {
+    try {
+      return await findMissing(system.target(), ranges);
+    } catch (error) {
+      if (again === 0) throw error;
+      await delay(ASK_AGAIN_PAUSE_MS);
+    }
+  }
 }
 
 async function wholeOrRepaired(system: System, progress: (text: string) => void): Promise<string | null> {
