@@ -14,7 +14,12 @@ import { basename, join, resolve } from 'node:path';
 import { NODE_FLAGS, type ProgramKind } from '../../src/platform/program.ts';
 import { bundle } from '../bundle.ts';
 
-const KINDS: Readonly<Record<string, ProgramKind>> = { instance: 'agent', proxy: 'proxy', operator: 'operator' };
+const KINDS: Readonly<Record<string, ProgramKind>> = {
+  instance: 'agent',
+  proxy: 'proxy',
+  operator: 'operator',
+  dns: 'dns',
+};
 
 const folder = resolve(process.argv[2] ?? '/opt/pgspan');
 mkdirSync(folder, { recursive: true });

@@ -20,6 +20,8 @@ export const operatorConfigSchema = z.strictObject({
    * (docs/decisions/operator-rights.md). Null: somebody has bound it already.
    */
   namespaceRole: objectNameSchema.nullable(),
+  /** How pods of its Kubernetes cluster resolve names: a pod's own file says. Default: /etc/resolv.conf. */
+  resolvConf: z.string().min(1).max(4096).optional(),
   /** Health and metrics, plain HTTP: /livez, /readyz, /metrics. */
   healthPort: z.int().min(1).max(65_535).default(8080),
 });

@@ -11,6 +11,9 @@ import pino from 'pino';
 import { type OperatorConfig, OPERATOR_NAME, operatorConfigSchema } from '../api/operator-config.ts';
 import { delay } from '../base/wait-until.ts';
 import { createKubeClient } from '../platform/kubernetes/kube-client.ts';
+import { clusterDnsOf } from '../core/dns/pod-dns.ts';
+import { parseResolvConf } from '../core/dns/resolv-conf.ts';
+import { CLUSTER_DOMAIN_DEFAULT } from '../core/topology/plan.ts';
 import { openKubeContext } from '../platform/kubernetes/kubeconfig.ts';
 import { electLeader } from './leader-election.ts';
 import { Operator } from './operator.ts';
@@ -34,6 +37,10 @@ export async function runOperator({ configFile, kubeconfig }: OperatorArguments)
   const log = pino({ level: process.env.PGSPAN_LOG_LEVEL ?? 'info', base: { program: 'operator' } });
   const config = await readConfig(configFile);
   const context = await openKubeContext(kubeconfig === null ? {} : { file: kubeconfig });
+  const clusterDns = clusterDnsOf(
+    await readResolvConf(config.resolvConf ?? '/etc/resolv.conf'),
+    CLUSTER_DOMAIN_DEFAULT,
+  );
   const identity = `${process.env.POD_NAME ?? hostname()}_${randomBytes(4).toString('hex')}`;
   const state: { operator: Operator | null } = { operator: null };
   const metrics = createOperatorMetrics(() => state.operator);
@@ -49,7 +56,7 @@ export async function runOperator({ configFile, kubeconfig }: OperatorArguments)
     identity,
     onStarted: () => {
       log.info('holds the Lease, acts');
-      state.operator = new Operator({ config, client, identity, log });
+      state.operator = new Operator({ config, client, clusterDns, identity, log });
     },
     onLost: (reason) => {
       // Whatever is under way must not go on beside another's work.
@@ -69,6 +76,11 @@ export async function runOperator({ configFile, kubeconfig }: OperatorArguments)
 
 /** Kubernetes gives ten seconds (install/operator-deployment.ts). */
 const CLOSE_LIMIT_MS = 3000;
+
+/** Only SplitDNS needs it, so an operator without the file does everything else. */
+async function readResolvConf(path: string) {
+  return parseResolvConf(await readFile(path, 'utf8').catch(() => ''));
+}
 
 async function readConfig(path: string): Promise<OperatorConfig> {
   try {

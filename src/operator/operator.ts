@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { LABEL } from '../api/labels.ts';
 import type { OperatorConfig } from '../api/operator-config.ts';
 import { globalClusterName, postgresGroupSchema } from '../api/postgres-group.ts';
+import type { ClusterDns } from '../core/dns/pod-dns.ts';
 import { ApiError, isNotFound } from '../platform/kubernetes/api-error.ts';
 import { cacheObjects, type KubeCache } from '../platform/kubernetes/kube-cache.ts';
 import type { KubeClient } from '../platform/kubernetes/kube-client.ts';
@@ -26,6 +27,7 @@ const POSITIONS_MS = 60_000;
 export interface OperatorOptions {
   readonly config: OperatorConfig;
   readonly client: KubeClient;
+  readonly clusterDns: ClusterDns;
   /** Name of this process, for events. */
   readonly identity: string;
   readonly log: Logger;
@@ -38,7 +40,7 @@ export class Operator {
   readonly #log: Logger;
   readonly #counts = { looks: 0, failures: 0 };
 
-  constructor({ config, client, identity, log }: OperatorOptions) {
+  constructor({ config, client, clusterDns, identity, log }: OperatorOptions) {
     this.#log = log;
     const { watchNamespaces: namespaces } = config;
     const onError = (error: Error): void => log.warn({ error: error.message }, 'watch failed');
@@ -65,7 +67,7 @@ export class Operator {
       instance: identity,
       onError: (error) => log.warn({ error: error.message }, 'event not written'),
     });
-    this.#context = { config, client, groups, caches, events, log };
+    this.#context = { config, client, clusterDns, groups, caches, events, log };
     this.#queue = new WorkQueue({
       work: async (key) => await this.#look(key),
       onFailure: (key, error, retryMs) => {

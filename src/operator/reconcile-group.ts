@@ -18,10 +18,10 @@ import { applyObjects, deleteStale } from './apply-group.ts';
 import { carryOutStep } from './carry-out-step.ts';
 import type { GroupSession } from './group-session.ts';
 import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from './group-secrets.ts';
-import { generationOf } from './objects/config-maps.ts';
-import { nodeConfigMap, proxyConfigMap } from './objects/object-names.ts';
+import { generationOf } from './objects/next-config.ts';
+import { dnsConfigMap, nodeConfigMap, proxyConfigMap } from './objects/object-names.ts';
 import { renderOperatorAccess } from './objects/operator-access.ts';
-import { INSTANCE_CONFIG_KEY, PROXY_CONFIG_KEY } from './objects/pod-places.ts';
+import { DNS_CONFIG_KEY, INSTANCE_CONFIG_KEY, PROXY_CONFIG_KEY } from './objects/pod-places.ts';
 import { REVISION_ANNOTATION } from './objects/pod-parts.ts';
 import { type DesiredObject, objectKey, renderGroup } from './objects/render-group.ts';
 import { type GroupFacts, renderInput } from './objects/render-input.ts';
@@ -64,7 +64,7 @@ export async function reconcileGroup(
 
   const sight = observeGroup(context, session, identity);
   noticeStuckPods(session, sight);
-  const plan = planOf(group, sight);
+  const plan = planOf(context, group, sight);
   const groupPlan = plan.groups[0] as GroupPlan;
   const secrets = await maintainSecrets({
     client: context.client,
@@ -173,11 +173,11 @@ function noticeStuckPods(session: GroupSession, { pods }: GroupSight): void {
   session.refresh();
 }
 
-function planOf(group: PostgresGroup, sight: GroupSight): GlobalPlan {
+function planOf({ clusterDns }: OperatorContext, group: PostgresGroup, sight: GroupSight): GlobalPlan {
   return planInTransition(
     [group],
     { group: group.metadata.name, existing: sight.existing, retiring: sight.retiring },
-    { published: sight.published },
+    { published: sight.published, clusterDomain: clusterDns.clusterDomain },
   );
 }
 
@@ -206,6 +206,7 @@ async function renderAll(
     ownerUid: session.uid,
     programImage,
     ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
+    clusterDns: context.clusterDns,
     certificates: secrets.certificates,
     replicationCertificates: secrets.replicationCertificates,
     trustBundle: secrets.trustBundle,
@@ -228,9 +229,11 @@ async function renderAll(
 }
 
 /** Name of the ConfigMap, and the key of the configuration in it. */
-function configNames({ name, nodes, proxies }: GroupPlan): [name: string, key: string][] {
+function configNames({ name, nodes, proxies, internodeTrafficStrategy }: GroupPlan): [name: string, key: string][] {
   const ofNodes = nodes.map((node): [string, string] => [nodeConfigMap(node.name), INSTANCE_CONFIG_KEY]);
-  return proxies.length === 0 ? ofNodes : [...ofNodes, [proxyConfigMap(name), PROXY_CONFIG_KEY]];
+  const ofGroup: [string, string][] = proxies.length === 0 ? [] : [[proxyConfigMap(name), PROXY_CONFIG_KEY]];
+  if (internodeTrafficStrategy === 'SplitDNS') ofGroup.push([dnsConfigMap(name), DNS_CONFIG_KEY]);
+  return [...ofNodes, ...ofGroup];
 }
 
 async function readConfigs({ client }: OperatorContext, session: GroupSession, groupPlan: GroupPlan): Promise<void> {
@@ -245,11 +248,13 @@ async function readConfigs({ client }: OperatorContext, session: GroupSession, g
   );
 }
 
+const CONFIG_KEYS = [INSTANCE_CONFIG_KEY, PROXY_CONFIG_KEY, DNS_CONFIG_KEY];
+
 function rememberConfigs(session: GroupSession, desired: readonly DesiredObject[]): void {
   session.configs.clear();
   for (const { object } of desired) {
     if (object.kind !== 'ConfigMap') continue;
-    const text = object.data[INSTANCE_CONFIG_KEY] ?? object.data[PROXY_CONFIG_KEY];
+    const text = CONFIG_KEYS.map((key) => object.data[key]).find((one) => one !== undefined);
     if (text !== undefined) session.configs.set(object.metadata.name, text);
   }
 }

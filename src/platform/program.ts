@@ -27,8 +27,8 @@ import { promisify } from 'node:util';
 import { UserError } from '../base/user-error.ts';
 import { cacheFolder, isBundled, sourceRoot } from './cache-folder.ts';
 
-/** `agent`: an instance agent or the record's server: little CPU, kept small. `proxy`: moves bytes, kept fast. `operator`: as an agent, with many objects. */
-export type ProgramKind = 'agent' | 'proxy' | 'operator';
+/** `agent`: an instance agent or the record's server: little CPU, kept small. `proxy`: moves bytes, kept fast. `operator`: as an agent, with many objects. `dns`: one beside each server, small, and quick when it is asked. */
+export type ProgramKind = 'agent' | 'proxy' | 'operator' | 'dns';
 
 export interface Program {
   /** Absolute path of the Node to run; any user can execute it. */
@@ -56,6 +56,14 @@ export const NODE_FLAGS: Readonly<Record<ProgramKind, readonly string[]>> = {
   ],
   proxy: ['--no-node-snapshot', '--expose-gc'],
   operator: ['--no-node-snapshot', '--expose-gc', '--optimize-for-size', '--max-semi-space-size=1'],
+  // docs/benchmarks/dns.md
+  dns: [
+    '--no-node-snapshot',
+    '--expose-gc',
+    '--optimize-for-size',
+    '--max-semi-space-size=1',
+    '--max-old-space-size=96',
+  ],
 };
 
 /** One arena: glibc otherwise keeps one for each of libuv's and V8's threads, which hold on to what they once used. */

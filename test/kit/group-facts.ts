@@ -14,6 +14,12 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
   return {
     ownerUid: '11111111-2222-3333-4444-555555555555',
     programImage: 'pgspan:dev',
+    clusterDns: {
+      nameservers: ['10.96.0.10'],
+      clusterDomain: 'cluster.local',
+      machineSearch: ['corp.example'],
+      options: ['ndots:5'],
+    },
     certificates: pairs('server'),
     replicationCertificates: pairs('replication'),
     trustBundle: '-----BEGIN CERTIFICATE-----\n',

@@ -20,6 +20,8 @@ import { findPostgres } from '../../src/platform/postgres-installation.ts';
  * - `loopback`: all of 127.0.0.0/8 can be bound (not so on macOS).
  * - `kubernetes`: KUBECONFIG names a file. That of a home is not taken: tests make namespaces and delete them.
  * - `kubernetes-faults`: a program that breaks pods and clusters (PGSPAN_FAULTS, test/kubernetes/kit/faults.ts). `kubectl`: the program.
+ * - `external-dns`: the Kubernetes cluster publishes the annotation external-dns.alpha.kubernetes.io/hostname of a Service with a
+ *   load balancer, and its pods resolve that name (PGSPAN_EXTERNAL_DNS=1).
  * - `netns`: may make network namespaces. `mount`: may mount file systems. `cgroup`: may make control groups.
  */
 export type Requirement =
@@ -40,6 +42,7 @@ export type Requirement =
   | 'kubernetes'
   | 'kubernetes-faults'
   | 'kubectl'
+  | 'external-dns'
   | 'netns'
   | 'mount'
   | 'cgroup';
@@ -78,6 +81,10 @@ function findProblem(requirement: Requirement): string | undefined {
     case 'kubernetes-faults':
       return (process.env.PGSPAN_FAULTS ?? '') === ''
         ? 'needs a program that makes faults on Kubernetes (PGSPAN_FAULTS)'
+        : undefined;
+    case 'external-dns':
+      return (process.env.PGSPAN_EXTERNAL_DNS ?? '') === ''
+        ? 'needs a Kubernetes cluster with external-dns (PGSPAN_EXTERNAL_DNS)'
         : undefined;
     case 'netns':
       return works('unshare', ['-n', 'true']) ? undefined : 'needs the right to make network namespaces';

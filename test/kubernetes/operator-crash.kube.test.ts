@@ -111,6 +111,12 @@ suite('an operator that dies', needs('kubernetes'), () => {
         healthPort: 8080,
       },
       client: own,
+      clusterDns: {
+        nameservers: ['10.96.0.10'],
+        clusterDomain: 'cluster.local',
+        machineSearch: [],
+        options: ['ndots:5'],
+      },
       identity: 'test',
       log: pino({ level: 'silent' }),
     });

@@ -1,5 +1,6 @@
 /** Contradictions in `.spec.connectivity`: strategies, resolver, load balancers, TLS, templates of Services. */
 import { isIP } from 'node:net';
+import { nonLinearPart } from '../dns/split-rules.ts';
 import { draftServices } from './services.ts';
 import { templateProblems } from './service-template.ts';
 import { none, refuseIf, type SpecProblem, type SpecRule } from './spec-problem.ts';
@@ -20,11 +21,18 @@ const splitDns: SpecRule = ({ connectivity }) => {
     const groups = regex ? regexGroups(host) : 0;
     if (groups === null)
       return refuseIf(true, `${path}[${index}].host`, `found "${host}"`, 'accepted: a regular expression');
+    const part = regex ? nonLinearPart(host) : null;
     const isName = (text: string) => /^[a-zA-Z0-9_]([-a-zA-Z0-9._]*[a-zA-Z0-9_])?\.?$/.test(text);
     const used = [...result.matchAll(/\$\{([0-9]+)\}/g)].map((match) => Number(match[1]));
     const missing = used.find((number) => number > groups);
     const plain = result.replace(/\$\{[0-9]+\}/g, 'x');
     return [
+      ...refuseIf(
+        part !== null,
+        `${path}[${index}].host`,
+        `found "${part}" in "${host}"`,
+        'accepted: an expression without look-around and back-references, so that every name is tried in linear time',
+      ),
       ...refuseIf(
         !regex && !isName(host),
         `${path}[${index}].host`,

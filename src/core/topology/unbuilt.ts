@@ -94,8 +94,9 @@ const UNBUILT: readonly UnbuiltRule[] = [
   },
   {
     path: 'connectivity.internodeTrafficStrategy',
-    reason: 'the resolver beside each server is not built yet',
+    reason: 'the local platform knows every address and runs no resolver; use FQDN',
     isAsked: (spec) => spec.connectivity.internodeTrafficStrategy === 'SplitDNS',
+    actor: 'local',
   },
   {
     path: 'connectivity.tls.serverCert',

@@ -30,6 +30,8 @@ import {
 } from './pod-places.ts';
 import type { RenderInput } from './render-input.ts';
 import { storeConfig } from './store-config.ts';
+import { nextConfig } from './next-config.ts';
+import { renderDnsConfigMaps } from './dns-sidecar.ts';
 
 const TLS_FILES = {
   certFile: `${TLS_FOLDER}/tls.crt`,
@@ -75,7 +77,8 @@ export function renderConfigMaps(input: RenderInput): ConfigMap[] {
     ),
   );
   const [proxy] = groupPlan.proxies;
-  if (proxy === undefined) return nodes;
+  const dns = renderDnsConfigMaps(input);
+  if (proxy === undefined) return [...nodes, ...dns];
   // The pods of a Deployment are all alike: each is the plan's first proxy.
   const proxies = configMap(input, proxyConfigMap(groupPlan.name), PROXY_CONFIG_KEY, (generation) =>
     renderProxyConfig(plan, proxy.name, {
@@ -89,7 +92,7 @@ export function renderConfigMaps(input: RenderInput): ConfigMap[] {
       tls: TLS_FILES,
     }),
   );
-  return [...nodes, proxies];
+  return [...nodes, proxies, ...dns];
 }
 
 /** Names resolve through Services, so no address stands in a file that would have to change with a pod. */
@@ -111,28 +114,4 @@ function configMap(
     metadata: ownedMetadata(input, name, { workload }),
     data: { [key]: nextConfig(input.facts.storedConfigs[name], render) },
   };
-}
-
-/** The stored text if nothing but the generation would differ, else the new one under the next generation. */
-export function nextConfig(
-  stored: string | undefined,
-  render: (generation: number) => { readonly generation: number },
-): string {
-  const generation = stored === undefined ? 0 : generationOf(stored);
-  const same = format(render(Math.max(generation, 1)));
-  return stored === same ? same : format(render(generation + 1));
-}
-
-/** 0 if the text is none of ours: the next one is then the first. */
-export function generationOf(text: string): number {
-  try {
-    const { generation } = JSON.parse(text) as { generation?: unknown };
-    return Number.isSafeInteger(generation) && (generation as number) >= 1 ? (generation as number) : 0;
-  } catch {
-    return 0;
-  }
-}
-
-function format(config: unknown): string {
-  return `${JSON.stringify(config, null, 2)}\n`;
 }

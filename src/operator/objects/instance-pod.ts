@@ -2,6 +2,7 @@
  * The pod of a node: PostgreSQL's own image, with the agent in it as PID 1's child.
  *
  *   init container `program`    copies Node and the agent out of pgspan's image into a volume
+ *   init container `dns`        under SplitDNS: the resolver, which goes on running (dns-sidecar.ts)
  *   container `postgres`        the user's image; runs the agent from that volume, which runs PostgreSQL
  */
 import { LABEL } from '../../api/labels.ts';
@@ -34,6 +35,7 @@ import {
   TLS_FOLDER,
   VOLUME_FOLDER,
 } from './pod-places.ts';
+import { resolverParts } from './dns-sidecar.ts';
 import type { RenderInput } from './render-input.ts';
 import { etcdTlsSecret, usesLease } from './store-config.ts';
 
@@ -51,6 +53,7 @@ const PROGRAM_SIZE_LIMIT = '512Mi';
 export const POSTGRES_CONTAINER = 'postgres';
 
 export function renderInstancePod(input: RenderInput, node: string): PodTemplate {
+  const resolver = resolverParts(input, 'postgres');
   return withRevision({
     metadata: { labels: { ...groupLabels(input, 'postgres'), [LABEL.node]: node } },
     spec: {
@@ -58,11 +61,12 @@ export function renderInstancePod(input: RenderInput, node: string): PodTemplate
       automountServiceAccountToken: usesLease(input),
       enableServiceLinks: false,
       terminationGracePeriodSeconds: TERMINATION_GRACE_SECONDS,
-      securityContext: POD_SECURITY,
+      securityContext: { ...POD_SECURITY, ...resolver.sysctls },
+      ...resolver.dns,
       ...schedulingOf(input, 'postgres'),
-      initContainers: [programContainer(input)],
+      initContainers: [programContainer(input), ...resolver.initContainers],
       containers: [postgresContainer(input)],
-      volumes: volumes(input, node),
+      volumes: [...volumes(input, node), ...resolver.volumes],
     },
   });
 }

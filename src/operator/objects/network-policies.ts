@@ -5,7 +5,9 @@
 import { LABEL, workloadLabels } from '../../api/labels.ts';
 import type { NetworkPolicy } from '../../platform/kubernetes/object-types.ts';
 import { ownedMetadata } from './metadata.ts';
+import { usesResolver } from './dns-sidecar.ts';
 import { proxyWorkload } from './object-names.ts';
+import { DNS_HEALTH_PORT } from './pod-places.ts';
 import type { RenderInput } from './render-input.ts';
 
 type Peer = Readonly<Record<string, unknown>>;
@@ -29,6 +31,7 @@ export function renderNetworkPolicies(input: RenderInput): NetworkPolicy[] {
       policy(input, groupPlan.name, 'postgres', [
         { from: [ofGlobalCluster, ...nodesFrom], ports: ['postgres'] },
         { from: [ANY_POD, ...nodesFrom], ports: ['agent'] },
+        ...(usesResolver(input) ? [{ from: [ANY_POD], ports: [DNS_HEALTH_PORT] }] : []),
       ]),
     );
   }
@@ -38,7 +41,7 @@ export function renderNetworkPolicies(input: RenderInput): NetworkPolicy[] {
     policies.push(
       policy(input, proxyWorkload(groupPlan.name), 'proxy', [
         { from: clients, ports: reads ? ['write', 'read'] : ['write'] },
-        { from: [ANY_POD], ports: ['health'] },
+        { from: [ANY_POD], ports: usesResolver(input) ? ['health', DNS_HEALTH_PORT] : ['health'] },
       ]),
     );
   }
@@ -48,8 +51,8 @@ export function renderNetworkPolicies(input: RenderInput): NetworkPolicy[] {
 interface Rule {
   /** null: everybody. */
   readonly from: readonly Peer[] | null;
-  /** Names of container ports. */
-  readonly ports: readonly string[];
+  /** Names of container ports, or numbers. */
+  readonly ports: readonly (string | number)[];
 }
 
 function policy(

@@ -13,6 +13,8 @@ export const nodeTlsSecret = (node: string): string => `${node}-tls`;
 export const rolesSecret = (group: string): string => `${group}-roles`;
 export const proxyWorkload = (group: string): string => `${group}-proxy`;
 export const proxyConfigMap = (group: string): string => `${group}-proxy-config`;
+/** Of the resolvers beside the nodes, which all have the same. */
+export const dnsConfigMap = (group: string): string => `${group}-dns-config`;
 export const proxyTlsSecret = (group: string): string => `${group}-proxy-tls`;
 export const instanceAccount = (group: string): string => `${group}-instance`;
 export const proxyAccount = (group: string): string => `${group}-proxy`;

@@ -38,6 +38,12 @@ export const POD_USER = 'postgres';
 
 /** Only this pod reaches it. */
 export const PATH_PORT = 5481;
+/** The resolver of SplitDNS: only this pod asks it. */
+export const DNS_CONFIG_FOLDER = '/etc/pgspan/dns';
+export const DNS_CONFIG_KEY = 'dns.json';
+export const DNS_RESOLVER_ADDRESS = '127.0.0.1';
+export const DNS_PORT = 53;
+export const DNS_HEALTH_PORT = 5482;
 export const PROXY_WRITE_PORT = 5432;
 export const PROXY_READ_PORT = 5433;
 export const PROXY_HEALTH_PORT = 5480;

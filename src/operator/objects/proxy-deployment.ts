@@ -4,6 +4,7 @@
  */
 import { workloadLabels } from '../../api/labels.ts';
 import type { Container, Deployment, PodTemplate } from '../../platform/kubernetes/object-types.ts';
+import { resolverParts } from './dns-sidecar.ts';
 import { groupLabels, ownedMetadata } from './metadata.ts';
 import { proxyAccount, proxyConfigMap, proxyTlsSecret, proxyWorkload } from './object-names.ts';
 import {
@@ -57,6 +58,8 @@ export function renderProxyDeployment(input: RenderInput): Deployment | null {
 
 function renderProxyPod(input: RenderInput): PodTemplate {
   const { groupPlan } = input;
+  // It dials servers by the names that servers use, and has the same way to them.
+  const resolver = resolverParts(input, 'proxy');
   const drainSeconds = Math.ceil(groupPlan.proxyLimits.drainMs / 1000);
   return withRevision({
     metadata: { labels: groupLabels(input, 'proxy') },
@@ -65,12 +68,15 @@ function renderProxyPod(input: RenderInput): PodTemplate {
       automountServiceAccountToken: false,
       enableServiceLinks: false,
       terminationGracePeriodSeconds: UNPUBLISH_SECONDS + drainSeconds + END_SECONDS,
-      securityContext: POD_SECURITY,
+      securityContext: { ...POD_SECURITY, ...resolver.sysctls },
+      ...resolver.dns,
       ...schedulingOf(input, 'proxy'),
+      ...(resolver.initContainers.length === 0 ? {} : { initContainers: resolver.initContainers }),
       containers: [proxyContainer(input)],
       volumes: [
         { name: 'config', configMap: { name: proxyConfigMap(groupPlan.name) } },
         { name: 'tls', secret: { secretName: proxyTlsSecret(groupPlan.name), defaultMode: SECRET_FILE_MODE } },
+        ...resolver.volumes,
       ],
     },
   });

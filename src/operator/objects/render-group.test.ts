@@ -3,6 +3,7 @@ import { suite, test } from 'node:test';
 import { groupFacts } from '../../../test/kit/group-facts.ts';
 import { type GroupFields, groupsOf, postgresGroup } from '../../../test/kit/manifests.ts';
 import { instanceConfigSchema, proxyConfigSchema } from '../../api/agent-config.ts';
+import { dnsConfigSchema } from '../../api/dns-config.ts';
 import { planGlobalCluster } from '../../core/topology/plan.ts';
 import type { GroupObject, GroupObjectKind } from '../../platform/kubernetes/object-types.ts';
 import { REVISION_ANNOTATION } from './pod-parts.ts';
@@ -316,5 +317,78 @@ suite('what is no longer wanted', () => {
     ];
     const stale = staleObjects(stored, desired, { ownerUid: facts.ownerUid, kept: new Set(['/Secret/leo-ca-key']) });
     assert.deepEqual(stale.map(objectKey), ['apps/StatefulSet/leo-4', '/ConfigMap/leo-4-config']);
+  });
+});
+
+suite('SplitDNS', () => {
+  const split = {
+    internodeTrafficStrategy: 'SplitDNS',
+    splitDNS: { extraRules: [{ host: 'x.corp', result: '10.0.0.1' }] },
+  };
+  const pod = (spec: Record<string, unknown>) =>
+    find(render({ namespace: 'shop', spec }), 'StatefulSet', 'leo-1').spec.template.spec;
+
+  test('puts a resolver beside each server, which the pod asks first', () => {
+    const { initContainers, dnsPolicy, dnsConfig, securityContext } = pod({ connectivity: split });
+    const resolver = initContainers?.find(({ name }) => name === 'dns');
+    assert.equal(resolver?.restartPolicy, 'Always');
+    assert.deepEqual(securityContext.sysctls, [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '53' }]);
+    assert.equal(dnsPolicy, 'None');
+    assert.deepEqual(dnsConfig, {
+      nameservers: ['127.0.0.1', '10.96.0.10'],
+      searches: ['shop.svc.cluster.local', 'svc.cluster.local', 'cluster.local', 'corp.example'],
+      options: [{ name: 'ndots', value: '5' }],
+    });
+  });
+
+  test('puts one beside each proxy: it dials servers by the same names', () => {
+    const { spec } = find(render({ spec: { connectivity: split } }), 'Deployment', 'leo-proxy').spec.template;
+    assert.deepEqual(
+      spec.initContainers?.map(({ name }) => name),
+      ['dns'],
+    );
+    assert.equal(spec.dnsPolicy, 'None');
+  });
+
+  test('leaves pods without it as they were', () => {
+    const { initContainers, dnsPolicy, securityContext } = pod({});
+    assert.deepEqual(
+      initContainers?.map(({ name }) => name),
+      ['program'],
+    );
+    assert.equal(dnsPolicy, undefined);
+    assert.equal('sysctls' in securityContext, false);
+    assert.equal(namesOf(render(), 'ConfigMap').includes('leo-dns-config'), false);
+  });
+
+  test('leads the FQDNs of the nodes, in every domain, to their pods; then come the rules of the user', () => {
+    const dns = { domain: 'db.example.com', additional: [{ domain: 'corp.example' }] };
+    const objects = render({ namespace: 'shop', spec: { instances: 1, connectivity: { ...split, dns } } });
+    const config = dnsConfigSchema.parse(
+      JSON.parse(find(objects, 'ConfigMap', 'leo-dns-config').data['dns.json'] ?? ''),
+    );
+    const result = 'leo-1-0.leo-pods.shop.svc.cluster.local';
+    assert.deepEqual(config.rules, [
+      { host: 'leo-1.db.example.com', result, regex: false },
+      { host: 'leo-1.corp.example', result, regex: false },
+      { host: 'x.corp', result: '10.0.0.1', regex: false },
+    ]);
+    assert.deepEqual(config.listen.dns, { address: '127.0.0.1', port: 53 });
+    assert.equal(config.upstreams, null);
+  });
+
+  test('changes no pod with its rules', () => {
+    const revision = (rules: unknown[]) =>
+      find(render({ spec: { connectivity: { ...split, splitDNS: { extraRules: rules } } } }), 'StatefulSet', 'leo-1')
+        .spec.template.metadata.annotations?.[REVISION_ANNOTATION];
+    assert.equal(revision([]), revision([{ host: 'y.corp', result: '10.0.0.2' }]));
+  });
+
+  test('keeps a Guaranteed pod Guaranteed', () => {
+    const both = { cpu: '1', memory: '2Gi' };
+    const { initContainers } = pod({ resources: { requests: both, limits: both }, connectivity: split });
+    const { requests, limits } = initContainers?.find(({ name }) => name === 'dns')?.resources ?? {};
+    assert.notEqual(limits, undefined);
+    assert.deepEqual(requests, limits);
   });
 });

@@ -1,5 +1,6 @@
 /** What the objects of a group are made of: the plan, the manifest, and what only the running operator knows. */
 import type { PostgresGroup } from '../../api/postgres-group.ts';
+import type { ClusterDns } from '../../core/dns/pod-dns.ts';
 import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 
 /** PEM texts of a leaf certificate and its key. */
@@ -23,6 +24,8 @@ export interface GroupFacts {
   readonly imagePullPolicy?: 'IfNotPresent' | 'Always' | 'Never';
   /** Folder of PostgreSQL's programs in the image. Default: the agent finds it. */
   readonly postgresBin?: string;
+  /** How pods of this Kubernetes cluster resolve names. */
+  readonly clusterDns: ClusterDns;
   /** By node; the proxies' under the name of the plan's first proxy of the group. */
   readonly certificates: Readonly<Record<string, CertificatePair>>;
   /** Client certificates of `streaming_replica`, by node. */

@@ -127,6 +127,14 @@ export interface PodSpec {
     readonly fsGroup: number;
     readonly fsGroupChangePolicy: 'OnRootMismatch';
     readonly seccompProfile: { readonly type: 'RuntimeDefault' };
+    readonly sysctls?: readonly { readonly name: string; readonly value: string }[];
+  };
+  /** Default: ClusterFirst. */
+  readonly dnsPolicy?: 'None';
+  readonly dnsConfig?: {
+    readonly nameservers: readonly string[];
+    readonly searches: readonly string[];
+    readonly options: readonly { readonly name: string; readonly value?: string }[];
   };
   readonly affinity: Readonly<Record<string, unknown>>;
   readonly topologySpreadConstraints: readonly Readonly<Record<string, unknown>>[];
@@ -139,6 +147,8 @@ export interface Container {
   readonly name: string;
   readonly image: string;
   readonly imagePullPolicy?: 'IfNotPresent' | 'Always' | 'Never';
+  /** Of an init container: it goes on running beside the others. */
+  readonly restartPolicy?: 'Always';
   readonly command: readonly string[];
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value: string }[];

@@ -4,6 +4,7 @@
  *   KUBECONFIG       one context per cluster; a test on one cluster takes the first
  *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
+ *   PGSPAN_EXTERNAL_DNS=1   it publishes the host names of external-dns's annotation; tests of names outside need it
  *   PGSPAN_FAULTS    program that breaks pods and clusters (faults.ts); tests of such faults need it
  *
  * What is missing is said where a test is declared, by `needs('kubernetes', 'kubectl')` (test/kit/requirement.ts).
