@@ -68,6 +68,8 @@ const AUTO_CONF_TEXT = '# Emptied by pgspan at each start: set spec.postgresql.p
 const SERVES_TIMEOUT_MS = 800;
 /** How often it is looked whether PostgreSQL is a primary that nobody guards. */
 const GUARD_INTERVAL_MS = 500;
+/** A disk that takes 100 MiB a second fills what must be free in 160 ms: neither this nor ten times as often would always come first. */
+const DISK_INTERVAL_MS = 2000;
 /** A fast shutdown waits for standbys to take the last WAL; a dead one is not waited for longer. */
 const FAST_STOP_LIMIT_MS = 10_000;
 
@@ -92,9 +94,7 @@ export class InstanceAgent {
   #isStopping = false;
   /** A signal has asked this process to end: PostgreSQL is not started again. */
   #isEnding = false;
-  #timer: NodeJS.Timeout | null = null;
-  #stateTimer: NodeJS.Timeout | null = null;
-  #guardTimer: NodeJS.Timeout | null = null;
+  #callOffSleep: () => void = () => {};
   #publishSoon = false;
   /** Set after a fence; cleared by a record confirmed later. */
   #fencedAtMs: number | null = null;
@@ -104,6 +104,8 @@ export class InstanceAgent {
   #lagStep = 0;
   /** By peer: why it is not reached, as last logged; null: it is reached. */
   readonly #linkNews = new Map<string, string | null>();
+  /** By peer: what its last state said, as far as anything follows from it. */
+  readonly #peerNews = new Map<string, string>();
   #echoed = { node: '', promisedTerm: -1, atMs: 0 };
   #startFailures = 0;
   #loadedGeneration: number;
@@ -172,8 +174,10 @@ export class InstanceAgent {
       },
       (error) => node.log.debug({ error: error.message }, 'watch'),
     );
-    this.#stateTimer = setInterval(() => this.#server.publish(this.state()), STATE_INTERVAL_MS);
-    this.#guardTimer = setInterval(() => this.#guardAlone(), GUARD_INTERVAL_MS);
+    node.pulse.every(STATE_INTERVAL_MS, () => this.#server.publish(this.state()));
+    node.pulse.every(GUARD_INTERVAL_MS, () => this.#guardAlone());
+    await this.disk.look();
+    node.pulse.every(DISK_INTERVAL_MS, () => void this.#lookAtDisk());
     this.wake();
   }
 
@@ -207,13 +211,16 @@ export class InstanceAgent {
         globalCluster: node.config.globalCluster,
         credentials: node.credentials,
         sourceAddress: node.config.listen.address,
+        pulse: node.pulse,
         events: {
           onState: (view) => this.#onPeerState(view),
           onLink: (view) => {
             this.#tellLink(view);
+            this.#peerNews.delete(view.peer.node);
             this.election.check();
           },
           onBeat: (view, beat) => {
+            node.pulse.nudge();
             if (!this.#isEchoDue(view)) return null;
             return {
               type: 'echo',
@@ -280,9 +287,7 @@ export class InstanceAgent {
     this.#leadership?.stop();
     this.lease.stop();
     this.election.stop();
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    if (this.#stateTimer !== null) clearInterval(this.#stateTimer);
-    if (this.#guardTimer !== null) clearInterval(this.#guardTimer);
+    node.pulse.stop();
     if (mode === 'stop') await node.postmaster.stop('fast', FAST_STOP_LIMIT_MS);
     else node.postmaster.release();
     for (const link of node.links.values()) link.close();
@@ -317,7 +322,9 @@ export class InstanceAgent {
     try {
       if (node.record.kind === 'unread' || this.#fencedAtMs !== null || node.record.kind === 'refused')
         await this.#confirmRecord();
-      await Promise.all([this.observer.observe(1000), this.disk.look()]);
+      // A server that has just ended may have ended for want of room: that must be known before it is started again.
+      if (node.postmaster.pid === null) await this.disk.look();
+      await this.observer.observe(1000);
       this.#publishLag();
       await this.#standby.endRewind();
       await this.#renewLease();
@@ -353,9 +360,16 @@ export class InstanceAgent {
     void this.#fence('PostgreSQL is a primary, and this node does not come to lead');
   }
 
+  async #lookAtDisk(): Promise<void> {
+    const wasFull = this.disk.isFull;
+    await this.disk.look();
+    // While it is full, the free space that it tells changes.
+    if (wasFull || this.disk.isFull) this.wake();
+  }
+
   #sleepUntil(atMs: number): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.wake(), Math.max(1, atMs - performance.now()));
+    this.#callOffSleep();
+    this.#callOffSleep = this.node.pulse.once(atMs, () => this.wake());
   }
 
   #nextLookMs(step: NodeStep): number {
@@ -716,6 +730,11 @@ export class InstanceAgent {
     const known = node.acceptedRecord;
     if (told !== undefined && (known === null || told.version > known.version || told.term > known.term))
       node.readRecord().catch((error: Error) => node.log.debug({ error: error.message }, 'record not read'));
+    if (view.state === null) return;
+    // Each says every few seconds that nothing has changed but its position: nobody need look again for that.
+    const news = newsOf(view.state);
+    if (this.#peerNews.get(view.peer.node) === news) return;
+    this.#peerNews.set(view.peer.node, news);
     this.election.check();
     this.#leadership?.lookAtMembers();
     this.wake();
@@ -794,4 +813,11 @@ export class InstanceAgent {
     const record = this.node.acceptedRecord;
     return record !== null && isMember(configurationOf(record), this.node.self);
   }
+}
+
+/** What others act on in a state; positions and lags alone are no news. */
+function newsOf(state: StateMessage): string {
+  const { leaderView, promisedTerm, activity, reason, incarnation, timeline, acceptsReads, leading } = state;
+  const words = [leaderView.term, leaderView.version, leaderView.leader, leaderView.phase, promisedTerm, activity];
+  return JSON.stringify([...words, reason.code, incarnation, timeline, acceptsReads, leading]);
 }

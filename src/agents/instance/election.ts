@@ -78,7 +78,7 @@ export class Election {
   #expectsLeaderSinceMs = performance.now();
   #leaderKey = '';
   #promisedAtMs = Number.NEGATIVE_INFINITY;
-  #timer: NodeJS.Timeout | null = null;
+  #callOff: () => void = () => {};
 
   times: ElectionTimes | null = null;
 
@@ -94,13 +94,12 @@ export class Election {
   }
 
   stop(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#callOff();
   }
 
   /** Looks whether the leader is to be suspected, now or at the next moment at which it could be. */
   check(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
-    this.#timer = null;
+    this.#callOff();
     const record = this.#node.acceptedRecord;
     if (record === null || (record.leader === this.#node.config.node && !this.#hasPromisedAway(record))) return;
     const suspicion = this.suspicion(record);
@@ -112,7 +111,7 @@ export class Election {
     const { detectionMs } = this.#node.config.timing;
     this.#lookCloser(record, detectionMs);
     const dueMs = Math.max(this.#lastSignMs(record) + detectionMs - performance.now(), 10);
-    this.#timer = setTimeout(() => this.check(), Math.min(dueMs, detectionMs));
+    this.#callOff = this.#node.pulse.once(performance.now() + Math.min(dueMs, detectionMs), () => this.check());
   }
 
   /** While the leader's commits are late, whether its WAL still flows is looked at twice as often as it has to be known. */

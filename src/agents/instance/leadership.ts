@@ -10,6 +10,7 @@ import type { EchoMessage, Leading, LeaderPhase } from '../../api/peer-stream.ts
 import { HEARTBEAT_INTERVAL_MS } from '../../api/peer-stream.ts';
 import type { ClusterRecord } from '../../api/record.ts';
 import { formatLsn, formatLsnOrNull, type Lsn, parseLsn } from '../../base/lsn.ts';
+import { Latch } from '../../base/latch.ts';
 import { delay } from '../../base/wait-until.ts';
 import { decideFence, decideReaffirm, type Hearing, quorumHeardAtMs } from '../../core/leadership/tenure.ts';
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
@@ -27,6 +28,8 @@ const PROBE_INTERVAL_MS = 1000;
 const ANSWER_INTERVAL_MS = 500;
 /** How often the members, their lag and their slots are looked at. */
 const MEMBERS_INTERVAL_MS = 2000;
+/** Between two steps of a change of members. */
+const CHANGE_STEP_MS = 50;
 /** Higher promises are left this long to whoever asked for them, before the leader calls them a false alarm. */
 const REAFFIRM_AFTER_MS = 700;
 /**
@@ -61,7 +64,8 @@ export class Leadership {
   readonly #promisedTerms = new Map<string, number>();
   readonly #sinceMs = performance.now();
   readonly #onFence: (reason: string) => Promise<void>;
-  readonly #timers: NodeJS.Timeout[] = [];
+  /** Of what the pulse does for it. */
+  readonly #ends: (() => void)[] = [];
   #nonce = Math.floor(performance.now());
   #phase: LeaderPhase = 'elected';
   #handsOver = false;
@@ -139,7 +143,10 @@ export class Leadership {
    *   that it cannot land any more
    */
   async start(needsBarrier: boolean): Promise<void> {
-    this.#timers.push(setInterval(() => this.#beat(), HEARTBEAT_INTERVAL_MS));
+    const { pulse } = this.#node;
+    this.#ends.push(pulse.every(HEARTBEAT_INTERVAL_MS, () => this.#beat()));
+    this.#ends.push(pulse.every(PROBE_INTERVAL_MS, () => this.#probeDue.set()));
+    this.#ends.push(pulse.every(MEMBERS_INTERVAL_MS, () => this.#membersDue.set()));
     this.#beat();
     this.#beginUnpublishedCheckpoints();
     if (needsBarrier) {
@@ -153,17 +160,19 @@ export class Leadership {
 
   /** Where a write quorum of one publishes at once, that may be before the promotion is done: then too it is for this to begin. */
   #beginUnpublishedCheckpoints(): void {
-    const timer = setInterval(() => {
-      if (this.#isRewindable) clearInterval(timer);
+    const end = this.#node.pulse.every(CHECKPOINT_UNPUBLISHED_MS, () => {
+      if (this.#isRewindable) end();
       else if (this.#phase !== 'handing-over') void this.#checkpoint();
-    }, CHECKPOINT_UNPUBLISHED_MS);
-    this.#timers.push(timer);
+    });
+    this.#ends.push(end);
   }
 
   /** Ends beats and everything else; sessions and PostgreSQL are the caller's business. */
   stop(): void {
     this.#isActive = false;
-    for (const timer of this.#timers) clearInterval(timer);
+    for (const end of this.#ends) end();
+    this.#probeDue.set();
+    this.#membersDue.set();
     void this.#probeSql.close();
     this.#members.stop();
     this.#roles.stop();
@@ -342,12 +351,14 @@ export class Leadership {
   }
 
   #isProbing = false;
+  readonly #probeDue = new Latch();
 
   async #probeLoop(): Promise<void> {
     if (this.#isProbing) return;
     this.#isProbing = true;
     while (this.#isActive) {
       const startedAtMs = performance.now();
+      this.#probeDue.clear();
       try {
         const rows = await this.#probeSql.query<{ lsn: string }>(PROBE_SQL, [], { timeoutMs: null });
         this.#probedAtMs = startedAtMs;
@@ -358,7 +369,8 @@ export class Leadership {
         await delay(20);
         continue;
       }
-      await delay(Math.max(0, PROBE_INTERVAL_MS - (performance.now() - startedAtMs)));
+      // One that took longer is followed by the next at once.
+      await this.#probeDue.wait();
     }
     this.#isProbing = false;
   }
@@ -414,14 +426,18 @@ export class Leadership {
     }
   }
 
+  readonly #membersDue = new Latch();
+
   async #membersLoop(): Promise<void> {
     while (this.#isActive) {
+      this.#membersDue.clear();
       try {
         if (this.#mayChangeMembers()) await this.#members.step();
       } catch (error) {
         if (this.#isActive) this.#node.log.warn({ error: (error as Error).message }, 'change of members failed');
       }
-      await this.#untilMembersDue(this.#members.isChanging ? 50 : MEMBERS_INTERVAL_MS);
+      if (this.#members.isChanging) await delay(CHANGE_STEP_MS);
+      else await this.#membersDue.wait();
     }
   }
 
@@ -435,19 +451,7 @@ export class Leadership {
 
   /** Another node has something new to tell: it may have begun to stream, or come back as another incarnation. */
   lookAtMembers(): void {
-    this.#membersDue();
-  }
-
-  #membersDue: () => void = () => {};
-
-  async #untilMembersDue(waitMs: number): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, waitMs);
-      this.#membersDue = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+    this.#membersDue.set();
   }
 }
 

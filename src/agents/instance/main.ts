@@ -124,11 +124,11 @@ export async function runInstance(configPath: string): Promise<void> {
   await server.listen(config.listen.address, config.listen.agentPort);
   agent.beforeOpening = () => watchdog.feed(true);
   await agent.start();
-  const feeding = setInterval(() => {
+  const endFeeding = node.pulse.every(config.timing.fenceMs / FEEDS_PER_FENCE, () => {
     // A leader that cannot renew its lease is as good as frozen: the watchdog is left to act, beside the agent's own fence.
     if (agent.lease.isNeeded && agent.mayWrite() && !agent.lease.isFresh) return;
     watchdog.feed(agent.mayWrite()).catch((error: Error) => log.warn({ error: error.message }, 'watchdog not fed'));
-  }, config.timing.fenceMs / FEEDS_PER_FENCE);
+  });
   log.info({ agentPort: config.listen.agentPort, incarnation: node.voter.incarnation }, 'agent runs');
 
   const actions = handleSignals(log, {
@@ -140,7 +140,7 @@ export async function runInstance(configPath: string): Promise<void> {
       watching = watchFiles(filesOf(configPath, next), () => actions.reload());
     },
     end: async (mode) => {
-      clearInterval(feeding);
+      endFeeding();
       // Not fed any more, it would stop PostgreSQL in the middle of its clean shutdown.
       if (mode === 'stop') await watchdog.feed(false);
       await agent.shutdown(mode);

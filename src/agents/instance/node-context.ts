@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { InstanceConfig } from '../../api/agent-config.ts';
 import type { ClusterRecord, Member } from '../../api/record.ts';
 import { Mutex } from '../../base/mutex.ts';
+import { Pulse } from '../../base/pulse.ts';
 import type { ReloadableTls } from '../../base/mutual-tls.ts';
 import type { RecordStore, StoredRecord } from '../../coordination/store.ts';
 import type { NodeActivity } from '../../api/peer-stream.ts';
@@ -49,6 +50,8 @@ export class NodeContext {
   /** By which record this node last led. */
   readonly remembered: RememberedRecord;
   readonly links = new Map<string, PeerLink>();
+  /** All that this agent does again and again, so that it wakes up seldom. */
+  readonly pulse = new Pulse();
   /** Serialises promise, follow and everything else that writes the voter file. */
   readonly voterMutex = new Mutex();
   config: InstanceConfig;

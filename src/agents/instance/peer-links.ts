@@ -23,6 +23,7 @@ import {
 } from '../../api/peer-stream.ts';
 import { dialTls } from '../../base/dial-tls.ts';
 import type { ReloadableTls } from '../../base/mutual-tls.ts';
+import type { Pulse } from '../../base/pulse.ts';
 import { encodeJsonLine, LineDecoder, parseJsonLine } from '../../wire/ndjson.ts';
 
 /** Long enough for a far site, short against `detection`. */
@@ -74,6 +75,7 @@ export class PeerLink {
     readonly credentials: ReloadableTls;
     readonly sourceAddress: string | null;
     readonly events: PeerLinkEvents;
+    readonly pulse?: Pulse;
   };
   readonly #waiting = new Map<number, { resolve(response: ResponseMessage): void; reject(error: Error): void }>();
   #nextId = 1;
@@ -91,6 +93,8 @@ export class PeerLink {
       readonly credentials: ReloadableTls;
       readonly sourceAddress: string | null;
       readonly events: PeerLinkEvents;
+      /** The agent's, to look for silence with; default: timers of its own. */
+      readonly pulse?: Pulse;
     },
   ) {
     this.view = {
@@ -204,7 +208,13 @@ export class PeerLink {
     if (socket.destroyed) return;
     const leftMs = this.view.heardAtMs + this.#silenceLimitMs - performance.now();
     if (leftMs <= 0) socket.destroy(new Error('the stream fell silent'));
-    else setTimeout(() => this.#watchSilence(socket), Math.min(leftMs, LEADER_SILENCE_MS) + 1).unref();
+    else this.#later(Math.min(leftMs, LEADER_SILENCE_MS) + 1, () => this.#watchSilence(socket));
+  }
+
+  #later(waitMs: number, work: () => void): void {
+    const { pulse } = this.#options;
+    if (pulse === undefined) setTimeout(work, waitMs).unref();
+    else pulse.once(performance.now() + waitMs, work);
   }
 
   #connected(socket: TLSSocket): void {
