@@ -361,7 +361,7 @@ describe('an instance agent', { ...NEEDED, timeout: Number(process.env.PGSPAN_E2
     for (const [kind, { words, own }] of Object.entries(wrong)) {
       await site.issueWrongCertificate(standby, kind as keyof typeof wrong);
       await site.endAgent(standby, 'SIGUSR2');
-      await site.startAgent(standby);
+      await site.launchAgent(standby);
       await site.until(leader, `says why ${standby} is not trusted`, ({ peers }) =>
         words.test(peers.find(({ node }) => node === standby)?.lastError ?? ''),
       );

@@ -117,6 +117,12 @@ export class AgentSite {
 
   /** One agent alone, with the files as they are: `up` would write them anew. Resolves when it answers. */
   async startAgent(node: string): Promise<void> {
+    await this.launchAgent(node);
+    await this.until(node, 'answers', () => true);
+  }
+
+  /** The same for one that nobody will trust: resolves when its process runs. */
+  async launchAgent(node: string): Promise<void> {
     const { state } = this.site;
     const folder = nodeFolder(this.site, node);
     await launchProgram({
@@ -127,7 +133,6 @@ export class AgentSite {
       logFile: programLogFile(folder),
       user: state.user,
     });
-    await this.until(node, 'answers', () => true);
   }
 
   async startRecord(): Promise<void> {
