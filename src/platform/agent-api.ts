@@ -15,11 +15,13 @@ export interface AgentAnswer {
 export interface AgentRequest {
   readonly target: DialTarget;
   readonly credentials: ReloadableTls;
-  readonly method?: 'GET' | 'POST';
+  readonly method?: 'GET' | 'POST' | 'PUT';
   /** Such as `/v1/status`. */
   readonly path: string;
   readonly body?: unknown;
   readonly timeoutMs: number;
+  /** Ends it early. */
+  readonly signal?: AbortSignal;
 }
 
 /** A status of 64 nodes is under 64 KiB. */
@@ -38,7 +40,10 @@ export function askAgent(options: AgentRequest): Promise<AgentAnswer> {
         method: options.method ?? 'GET',
         path: options.path,
         headers: text === '' ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
-        signal: AbortSignal.timeout(timeoutMs),
+        signal: AbortSignal.any([
+          AbortSignal.timeout(timeoutMs),
+          ...(options.signal === undefined ? [] : [options.signal]),
+        ]),
       },
       (response) => {
         const chunks: Buffer[] = [];

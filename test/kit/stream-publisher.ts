@@ -4,6 +4,7 @@
  */
 import { STATE_INTERVAL_MS, type StateMessage } from '../../src/api/peer-stream.ts';
 import { createReloadableTls } from '../../src/base/mutual-tls.ts';
+import { createJoinRoutes } from '../../src/agents/instance/join-routes.ts';
 import { PeerServer } from '../../src/agents/instance/peer-server.ts';
 import type { TestPki } from './certificates.ts';
 
@@ -44,6 +45,7 @@ export async function startStreamPublisher(
       metrics: async () => ({ contentType: 'text/plain', body: '' }),
       order: async () => null,
       cards: async () => ({ status: 404, body: {} }),
+      joining: createJoinRoutes({ group: 'leo', caBundle: async () => '' }),
       onError: () => {},
     },
   });

@@ -14,6 +14,7 @@ import { loadStoreTls, openRecordStore } from '../../coordination/open-store.ts'
 import { InstanceAgent } from './agent.ts';
 import { ForcedFailoverError } from './election.ts';
 import { openCardRoutes } from './card-routes.ts';
+import { createJoinRoutes } from './join-routes.ts';
 import { ConfigurationFiles } from './configuration.ts';
 import { LocalSql } from './local-sql.ts';
 import { NodeContext } from './node-context.ts';
@@ -99,6 +100,7 @@ export async function runInstance(configPath: string): Promise<void> {
     programsProblem: programs.problem,
   });
   const cards = await openCardRoutes({ group: config.group, stateDirectory: paths.stateDirectory });
+  const joining = createJoinRoutes({ group: config.group, caBundle: () => readFile(config.tls.caFile, 'utf8') });
   const server = new PeerServer({
     globalCluster: config.globalCluster,
     credentials,
@@ -112,6 +114,7 @@ export async function runInstance(configPath: string): Promise<void> {
       metrics: async () => ({ contentType: metrics.contentType, body: await metrics.metrics() }),
       order: (orderPath, body) => carryOut(agent, orderPath, body),
       cards: (request) => cards.answer(request),
+      joining,
       onError: (error, context) => log.warn({ error: error.message, context }, 'request failed'),
     },
   });

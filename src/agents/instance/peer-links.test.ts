@@ -15,6 +15,7 @@ import { createReloadableTls, type ReloadableTls } from '../../base/mutual-tls.t
 import { delay, waitUntil } from '../../base/wait-until.ts';
 import { createTestPki, type TestPki } from '../../../test/kit/certificates.ts';
 import { followingState } from '../../../test/kit/stream-publisher.ts';
+import { createJoinRoutes } from './join-routes.ts';
 import { PeerLink, type PeerView } from './peer-links.ts';
 import { PeerServer } from './peer-server.ts';
 
@@ -92,6 +93,7 @@ describe('a link to another node', () => {
         metrics: async () => ({ contentType: 'text/plain', body: '' }),
         order: async () => null,
         cards: async () => ({ status: 404, body: {} }),
+        joining: createJoinRoutes({ group: 'leo', caBundle: async () => '' }),
         onError: () => {},
       },
     });

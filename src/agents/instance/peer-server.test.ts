@@ -11,6 +11,7 @@ import { createReloadableTls, type ReloadableTls } from '../../base/mutual-tls.t
 import { formatSpiffeIdentity } from '../../base/spiffe-identity.ts';
 import { waitUntil } from '../../base/wait-until.ts';
 import { createTestPki, type TestPki } from '../../../test/kit/certificates.ts';
+import { createJoinRoutes } from './join-routes.ts';
 import { PeerServer } from './peer-server.ts';
 
 const ADDRESS = '127.66.4.1';
@@ -102,6 +103,7 @@ describe('the port of an agent', () => {
           orders.push(`${path} ${JSON.stringify(body)}`);
           return path === '/v1/switchover' ? { status: 200, body: { to: 'ait-1' } } : null;
         },
+        joining: createJoinRoutes({ group: 'leo', caBundle: async () => pki.ca.authorityPem }),
         cards: async ({ method, query, identity }) => ({
           status: 200,
           body: { method, etag: query.get('etag'), by: identity.name },

@@ -2,11 +2,12 @@
  * The agent's HTTPS port: the stream that other nodes and proxies subscribe to, health, status, metrics and the few orders.
  * Who may do what is decided from the certificate alone:
  *
- *   no certificate        /livez /readyz /metrics
+ *   no certificate        /livez /readyz /metrics, requests to join (join-routes.ts)
  *   any of this cluster   + /v1/status, the stream (states)
  *   a node                + beats, echoes and requests on the stream
  *   operator, cli, node   + POST orders
  *   any / own operator    + GET / PUT cards of groups (card-routes.ts)
+ *   operators             + the application's login; the own one fetches requests to join (join-routes.ts)
  */
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -26,10 +27,12 @@ import {
   subscriberMessageSchema,
 } from '../../api/peer-stream.ts';
 import { CARDS_PATH } from '../../api/group-card.ts';
+import { JOIN_PATH, OPERATOR_PATHS } from '../../api/invitation.ts';
 import { peerIdentity, type ReloadableTls } from '../../base/mutual-tls.ts';
 import { isNodeIdentity, type SpiffeIdentity } from '../../base/spiffe-identity.ts';
 import { encodeJsonLine, LineDecoder, parseJsonLine } from '../../wire/ndjson.ts';
 import type { CardAnswer, CardRequest } from './card-routes.ts';
+import type { JoinRoutes } from './join-routes.ts';
 
 /** Nodes and proxies of the largest global cluster that the API allows, with room for people's tools. */
 const STREAMS_MAX = 512;
@@ -61,6 +64,7 @@ export interface PeerServerHandlers {
   order(path: string, body: unknown): Promise<OrderResult | null>;
   /** GET and PUT of `/v1/cards`. */
   cards(request: CardRequest): Promise<CardAnswer>;
+  readonly joining: Pick<JoinRoutes, 'visit' | 'answer'>;
   onError(error: Error, context: string): void;
 }
 
@@ -247,11 +251,16 @@ export class PeerServer {
         return { status: 200, body, contentType };
       }
     }
+    if (path === JOIN_PATH) {
+      const from = request.socket.remoteAddress ?? '';
+      return await handlers.joining.visit({ ...readable(request), from });
+    }
     const visitor = this.#identify(request.socket as TLSSocket);
     if ('refusal' in visitor) return { status: 403, body: { error: visitor.refusal } };
     const { identity } = visitor;
     if (request.method === 'GET' && path === '/v1/status') return { status: 200, body: await handlers.status() };
     if (path === CARDS_PATH) return await handlers.cards(cardRequest(request, identity));
+    if (OPERATOR_PATHS.includes(path)) return await handlers.joining.answer(path, cardRequest(request, identity));
     if (request.method === 'POST' && mayOrder(identity)) {
       const result = await handlers.order(path, await readJsonBody(request, BODY_BYTES_MAX));
       if (result !== null) return result;
@@ -264,12 +273,15 @@ export class PeerServer {
 }
 
 function cardRequest(request: IncomingMessage, identity: SpiffeIdentity): CardRequest {
+  const query = new URLSearchParams((request.url ?? '').split('?')[1] ?? '');
+  return { ...readable(request), query, identity };
+}
+
+function readable(request: IncomingMessage): Omit<CardRequest, 'query' | 'identity'> {
   const gone = new AbortController();
   request.socket.once('close', () => gone.abort());
   return {
     method: request.method ?? '',
-    query: new URLSearchParams((request.url ?? '').split('?')[1] ?? ''),
-    identity,
     body: (bytesMax) => readJsonBody(request, bytesMax),
     signal: gone.signal,
   };
