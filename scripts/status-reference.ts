@@ -43,6 +43,27 @@ export const REASONS: Readonly<Record<string, Reason>> = {
     meaning: 'Another group of the namespace has this global cluster, whose names are Services of the namespace.',
     todo: 'Another `spec.globalCluster.name`, or another namespace.',
   },
+  WaitingForGroups: {
+    meaning:
+      'The card of a group that is needed is not known: that of the primary group, or one that the nodes knew before. CA, Services and card are there, so that others can join.',
+    todo: 'The message says who is asked and what came of it: compare `spec.globalCluster.peers` (endpoint, caBundle) in both clusters. What runs goes on as it was.',
+  },
+  PrimaryGroupUnknown: {
+    meaning: 'There are other groups, and nobody says which of them makes the database.',
+    todo: 'Set `spec.globalCluster.primaryGroup`, the same in all groups.',
+  },
+  RecordNotShared: {
+    meaning: 'There are other groups, and the record is the Lease of this cluster, which they do not reach.',
+    todo: 'Set `spec.coordination.store: etcd`.',
+  },
+  CredentialsNotShared: {
+    meaning: "There are other groups, and this one's login of the application would be one of its own.",
+    todo: 'Name a Secret that is the same in every cluster in `spec.globalCluster.credentialsSecretRef`.',
+  },
+  GroupsDisagree: {
+    meaning: 'What this manifest says contradicts what another group has told.',
+    todo: 'The message names both groups and the field. What runs goes on with what was agreed on before.',
+  },
   SourceMissing: {
     meaning: 'A Secret or ConfigMap that the manifest names is not there, or lacks a key.',
     todo: 'Make it; the message names it.',

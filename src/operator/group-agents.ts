@@ -76,11 +76,20 @@ export class GroupAgents {
 
   /** POST; an answer other than 200 is an answer. Throws DialError. */
   order(node: string, path: string, body: unknown, timeoutMs: number): Promise<AgentAnswer> {
+    return this.#send('POST', node, path, body, timeoutMs);
+  }
+
+  /** PUT; as `order`. */
+  put(node: string, path: string, body: unknown): Promise<AgentAnswer> {
+    return this.#send('PUT', node, path, body, ASK_TIMEOUT_LIVE_MS);
+  }
+
+  #send(method: 'POST' | 'PUT', node: string, path: string, body: unknown, timeoutMs: number): Promise<AgentAnswer> {
     const place = this.#places.find((one) => one.node === node);
     if (place === undefined || place.address === null || this.#tls === null)
       return Promise.reject(new Error(`its pod has no address`));
     const target = { host: place.host, address: place.address, port: place.port };
-    return askAgent({ target, credentials: this.#tls, method: 'POST', path, body, timeoutMs });
+    return askAgent({ target, credentials: this.#tls, method, path, body, timeoutMs });
   }
 
   close(): void {

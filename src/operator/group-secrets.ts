@@ -54,6 +54,8 @@ export interface SecretsInput {
   readonly ownerUid: string;
   readonly memory: SecretMemory;
   readonly now: Date;
+  /** CAs of the other groups, PEM. */
+  readonly otherAuthorities?: readonly string[];
 }
 
 /** The program that gives the orders (agents/instance/peer-server.ts obeys this name). */
@@ -64,7 +66,7 @@ export async function maintainSecrets(input: SecretsInput): Promise<GroupSecrets
   const { plan, groupPlan, memory, now } = input;
   await readMissing(input);
   const authority = await openAuthority(input);
-  const bundle = joinBundle([authority.authorityPem]);
+  const bundle = joinBundle([authority.authorityPem, ...(input.otherAuthorities ?? [])]);
   const holders = holdersOf(plan, groupPlan);
   const authorityFacts = observeAuthority(authority.authorityPem);
   const certificates: Record<string, CertificatePair> = {};

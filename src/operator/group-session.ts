@@ -3,6 +3,7 @@
  * again, and goes on.
  */
 import { AppliedObjects } from './applied-objects.ts';
+import { GroupPeers } from './cards/group-peers.ts';
 import { GroupAgents } from './group-agents.ts';
 import type { SecretMemory } from './group-secrets.ts';
 import type { AcceptedSources } from './take-sources.ts';
@@ -11,6 +12,8 @@ import type { SourceMemory } from './read-sources.ts';
 export class GroupSession {
   readonly uid: string;
   readonly agents: GroupAgents;
+  /** The other groups of the global cluster. */
+  readonly peers: GroupPeers;
   readonly applied = new AppliedObjects();
   readonly secrets: SecretMemory = new Map();
   /** ConfigMaps and Secrets that the manifest names. */
@@ -33,6 +36,7 @@ export class GroupSession {
   constructor(options: { uid: string; globalCluster: string; onChange: (urgency: 'now' | 'later') => void }) {
     this.uid = options.uid;
     this.agents = new GroupAgents({ globalCluster: options.globalCluster, onChange: options.onChange });
+    this.peers = new GroupPeers({ globalCluster: options.globalCluster, onChange: () => options.onChange('now') });
   }
 
   /** Secrets and ConfigMaps are not watched: what somebody else has changed there is found then. */
@@ -45,6 +49,7 @@ export class GroupSession {
 
   close(): void {
     this.agents.close();
+    this.peers.close();
     this.secrets.clear();
     this.sources.clear();
   }

@@ -5,17 +5,25 @@
  *   manifest accepted? --> rights --> what it names --> plan --> secrets --> objects --> agents --> rolling change (one step) --> status
  */
 import { LABEL } from '../api/labels.ts';
+import { ManifestError } from '../api/manifest-error.ts';
+import type { GroupCard } from '../api/group-card.ts';
 import type { PostgresGroup } from '../api/postgres-group.ts';
 import { decideRollingStep } from '../core/rolling/decide-rolling-step.ts';
-import { planInTransition } from '../core/rolling/plan-in-transition.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import { summarizeStatus } from '../core/status/cluster-status.ts';
-import { AGENT_PORT } from '../core/topology/names.ts';
+import type { GroupsDecision } from '../core/cards/decide-groups.ts';
+import { AGENT_PORT, nodeName } from '../core/topology/names.ts';
+import { planNodesOf } from '../core/topology/plan.ts';
 import type { GlobalPlan, GroupPlan } from '../core/topology/plan-types.ts';
 import { KUBE_KINDS, type KubeObject } from '../platform/kubernetes/kube-object.ts';
 import { acceptManifest } from './accept-manifest.ts';
 import { applyObjects, deleteStale } from './apply-group.ts';
 import { carryOutStep } from './carry-out-step.ts';
+import { followGroups, observeGroups, tellGroups } from './cards/know-groups.ts';
+import { contradictionText, type PlannedGroups, planGroups } from './cards/plan-groups.ts';
+import { remotePlaces, renderRemote } from './cards/remote-group.ts';
+import { waitForGroups } from './cards/wait-for-groups.ts';
+import type { AgentPlace } from './group-agents.ts';
 import type { GroupSession } from './group-session.ts';
 import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from './group-secrets.ts';
 import { generationOf } from './objects/next-config.ts';
@@ -38,6 +46,8 @@ import { writeStandstill, writeStatus } from './write-status.ts';
 const BUSY_LOOK_MS = 1000;
 /** What is neither watched nor told by streams is read again: an hour, so that twenty groups are ten requests a minute. */
 const REFRESH_MS = 3_600_000;
+/** Until an agent that did not take the cards is given them again. */
+const TELL_MS = 5000;
 
 /** Longer than a pod takes to start and to clone a small database, on a busy machine too. */
 const STUCK_MS = 90_000;
@@ -64,8 +74,21 @@ export async function reconcileGroup(
 
   const sight = observeGroup(context, session, identity);
   noticeStuckPods(session, sight);
-  const plan = planOf(context, group, sight);
-  const groupPlan = plan.groups[0] as GroupPlan;
+  const groups = await observeGroups(context, session, group, sight);
+  if (groups.decision.kind === 'wait') {
+    const { reason } = groups.decision;
+    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources });
+    return await waitForGroups(context, session, object, { group, sight, groups, reason, facts });
+  }
+  const { decision: known } = groups;
+  const planned = planKnown(context, session, { own: group, sight, known });
+  if ('contradiction' in planned) {
+    const refusal = { reason: 'GroupsDisagree', message: planned.contradiction };
+    await writeStandstill(context, object, { condition: 'ConfigurationAccepted', ...refusal });
+    return SOURCES_FRESH_MS;
+  }
+  const { plan, groupPlan } = planned;
+  const refusal = taken.refusal ?? planned.refusal;
   const secrets = await maintainSecrets({
     client: context.client,
     plan,
@@ -74,8 +97,9 @@ export async function reconcileGroup(
     ownerUid: session.uid,
     memory: session.secrets,
     now: new Date(),
+    otherAuthorities: groups.authorities,
   });
-  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets, sources });
+  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets, sources }, known.cards);
   const isFirst = [...session.applied.keys].length <= 1;
   const changed = await applyObjects(context, session, desired);
   const deleted = await deleteStale(context, session, desired, identity);
@@ -86,7 +110,10 @@ export async function reconcileGroup(
       'objects applied',
     );
 
-  await followAgents(session, plan, groupPlan, sight, secrets);
+  const ownPlaces = placesOf(groupPlan, sight);
+  await followGroups(context, session, group, groups.counted, secrets);
+  await followAgents(session, [...ownPlaces, ...remotePlaces(plan, groupPlan, known.cards)], secrets);
+  const isTold = await session.peers.give(session.agents, ownPlaces);
   const observations = await session.agents.observe();
   const cluster = summarizeStatus({
     globalCluster: plan.globalCluster,
@@ -109,6 +136,7 @@ export async function reconcileGroup(
       generations: generationsOf(groupPlan, session),
       claims: now.claims,
       revisionAnnotation: REVISION_ANNOTATION,
+      priorities: Object.fromEntries(planNodesOf(plan).map(({ name, priority }) => [name, priority])),
     }),
   );
   await markPods(context, { pods: [...now.pods, ...now.proxyPods], cluster, desired, group: groupPlan.name });
@@ -121,12 +149,15 @@ export async function reconcileGroup(
     decision,
     fingerprints: fingerprintsOf(groupPlan, secrets),
     authorityExpiryMs: secrets.authorityExpiryMs,
-    refusal: taken.refusal,
+    refusal,
   });
   const acted = await act(context, session, object, decision);
   if (acted) return 0;
-  const nextMs = nextLookMs({ isHealthy: healthy, decision, secrets, session });
-  return taken.refusal === null ? nextMs : Math.min(nextMs, SOURCES_FRESH_MS);
+  const nextMs = Math.min(
+    nextLookMs({ isHealthy: healthy, decision, secrets, session }),
+    isTold ? REFRESH_MS : TELL_MS,
+  );
+  return refusal === null ? nextMs : Math.min(nextMs, SOURCES_FRESH_MS);
 }
 
 interface Refusal {
@@ -173,12 +204,30 @@ function noticeStuckPods(session: GroupSession, { pods }: GroupSight): void {
   session.refresh();
 }
 
-function planOf({ clusterDns }: OperatorContext, group: PostgresGroup, sight: GroupSight): GlobalPlan {
-  return planInTransition(
-    [group],
-    { group: group.metadata.name, existing: sight.existing, retiring: sight.retiring },
-    { published: sight.published, clusterDomain: clusterDns.clusterDomain },
-  );
+type KnownGroups = Extract<GroupsDecision, { kind: 'known' }>;
+
+/** What contradicts another group is not carried out: what was agreed on before goes on. */
+function planKnown(
+  { clusterDns: { clusterDomain } }: OperatorContext,
+  session: GroupSession,
+  {
+    own,
+    sight,
+    known: { groups, cards },
+  }: { readonly own: PostgresGroup; readonly sight: GroupSight; readonly known: KnownGroups },
+): (PlannedGroups & { readonly refusal: Refusal | null }) | { readonly contradiction: string } {
+  const { name } = own.metadata;
+  try {
+    const planned = planGroups(groups, name, sight, cards, clusterDomain);
+    session.peers.planned = groups;
+    return { ...planned, refusal: null };
+  } catch (error) {
+    if (!(error instanceof ManifestError)) throw error;
+    const message = contradictionText(error);
+    if (session.peers.planned === null) return { contradiction: message };
+    const planned = planGroups(session.peers.planned, name, sight, cards, clusterDomain);
+    return { ...planned, refusal: { reason: 'GroupsDisagree', message } };
+  }
 }
 
 async function renderAll(
@@ -199,10 +248,39 @@ async function renderAll(
     readonly secrets: GroupSecrets;
     readonly sources: AcceptedSources;
   },
+  cards: readonly GroupCard[],
 ): Promise<DesiredObject[]> {
   await readConfigs(context, session, groupPlan);
+  const facts = factsOf(context, session, { group, sight, secrets, sources });
+  const input = renderInput(plan, group, facts);
+  const access = renderOperatorAccess({ ...group.metadata, uid: session.uid }, context.config);
+  const own = renderOperatorSecrets(input, secrets) as DesiredObject['object'][];
+  return [
+    ...(access === null ? [] : [{ key: objectKey(access), object: access as unknown as DesiredObject['object'] }]),
+    ...own.map((object) => ({ key: objectKey(object), object })),
+    tellGroups(input, session, sight, { plan, secrets }),
+    ...renderRemote(input, cards),
+    ...renderGroup(plan, group, facts),
+  ];
+}
+
+function factsOf(
+  context: OperatorContext,
+  session: GroupSession,
+  {
+    group,
+    sight,
+    secrets,
+    sources,
+  }: {
+    readonly group: PostgresGroup;
+    readonly sight: GroupSight;
+    readonly secrets: GroupSecrets;
+    readonly sources: AcceptedSources;
+  },
+): GroupFacts {
   const { programImage, imagePullPolicy } = context.config;
-  const facts: GroupFacts = {
+  return {
     ownerUid: session.uid,
     programImage,
     ...(imagePullPolicy === undefined ? {} : { imagePullPolicy }),
@@ -215,17 +293,11 @@ async function renderAll(
     rolePasswords: sources.rolePasswords,
     storedConfigs: Object.fromEntries(session.configs),
     storedVolumes: sight.storedVolumes,
-    retiring: groupPlan.nodes
-      .filter(({ ordinal, name }) => ordinal > group.spec.instances && sight.retiring.includes(name))
-      .map(({ name }) => name),
+    retiring: sight.existing
+      .filter((ordinal) => ordinal > group.spec.instances)
+      .map((ordinal) => nodeName(group.metadata.name, ordinal))
+      .filter((name) => sight.retiring.includes(name)),
   };
-  const access = renderOperatorAccess({ ...group.metadata, uid: session.uid }, context.config);
-  const own = renderOperatorSecrets(renderInput(plan, group, facts), secrets) as DesiredObject['object'][];
-  return [
-    ...(access === null ? [] : [{ key: objectKey(access), object: access as unknown as DesiredObject['object'] }]),
-    ...own.map((object) => ({ key: objectKey(object), object })),
-    ...renderGroup(plan, group, facts),
-  ];
 }
 
 /** Name of the ConfigMap, and the key of the configuration in it. */
@@ -281,20 +353,21 @@ function fingerprintsOf({ nodes }: GroupPlan, { certificates }: GroupSecrets): R
   );
 }
 
-async function followAgents(
-  session: GroupSession,
-  plan: GlobalPlan,
-  groupPlan: GroupPlan,
-  { pods }: GroupSight,
-  { operator, trustBundle }: GroupSecrets,
-): Promise<void> {
-  const places = groupPlan.nodes.map(({ name, addresses }) => ({
+function placesOf(groupPlan: GroupPlan, { pods }: GroupSight): AgentPlace[] {
+  return groupPlan.nodes.map(({ name, addresses }) => ({
     node: name,
     group: groupPlan.name,
     address: pods.find(({ labels }) => labels[LABEL.node] === name)?.address ?? null,
     host: addresses.ServiceName,
     port: AGENT_PORT,
   }));
+}
+
+async function followAgents(
+  session: GroupSession,
+  places: readonly AgentPlace[],
+  { operator, trustBundle }: GroupSecrets,
+): Promise<void> {
   await session.agents.follow(places, { cert: operator.certificate, key: operator.key, ca: trustBundle });
 }
 

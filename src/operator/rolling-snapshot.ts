@@ -23,6 +23,8 @@ export interface RollingInput {
   /** Size that each node's claim asks for, and whether its class lets it grow. */
   readonly claims: Readonly<Record<string, { readonly size: string; readonly canGrow: boolean }>>;
   readonly revisionAnnotation: string;
+  /** Of the nodes of other groups. */
+  readonly priorities: Readonly<Record<string, number>>;
 }
 
 export function rollingSnapshot(input: RollingInput): RollingSnapshot {
@@ -40,9 +42,19 @@ export function rollingSnapshot(input: RollingInput): RollingSnapshot {
           },
     isLeaderPublished: status.phase === 'published',
     nodes: groupPlan.nodes.map((node) => rollingNode(input, node)),
-    remoteMembers: [],
+    remoteMembers: remoteMembers(input),
     wantedMajor: imageMajor(group.spec.imageName) ?? null,
   };
+}
+
+function remoteMembers({ status, groupPlan, priorities }: RollingInput): RollingSnapshot['remoteMembers'] {
+  return status.members
+    .filter((name) => !groupPlan.nodes.some((node) => node.name === name))
+    .map((name) => ({
+      name,
+      isHealthy: (status.nodes.find((node) => node.name === name)?.role ?? 'none') !== 'none',
+      priority: priorities[name] ?? 0,
+    }));
 }
 
 function rollingNode(input: RollingInput, node: GroupPlan['nodes'][number]): RollingNode {

@@ -32,20 +32,27 @@ export type TakenSources =
 export type AcceptedSources = Extract<TakenSources, { kind: 'accepted' }>;
 
 export function sourceRefs({ spec }: PostgresGroup): SourceRef[] {
-  const { postgresql, bootstrap, roles } = spec;
+  const { postgresql, roles } = spec;
   return [
     ...(postgresql.configMapRef === undefined
       ? []
       : [{ kind: 'ConfigMap', name: postgresql.configMapRef.name, path: 'spec.postgresql.configMapRef' } as const]),
-    ...(bootstrap.secretRef === undefined
-      ? []
-      : [{ kind: 'Secret', name: bootstrap.secretRef.name, path: 'spec.bootstrap.secretRef' } as const]),
+    ...credentialsRefs(spec),
     ...roles.flatMap(({ secretRef }, index) =>
       secretRef === undefined
         ? []
         : [{ kind: 'Secret', name: secretRef.name, path: `spec.roles[${index}].secretRef` } as const],
     ),
   ];
+}
+
+/** The application's login: `bootstrap.secretRef` first, which is of this group alone. */
+function credentialsRefs({ bootstrap, globalCluster }: PostgresGroup['spec']): SourceRef[] {
+  const found: readonly [path: string, ref: { readonly name: string } | undefined][] = [
+    ['spec.bootstrap.secretRef', bootstrap.secretRef],
+    ['spec.globalCluster.credentialsSecretRef', globalCluster.credentialsSecretRef],
+  ];
+  return found.flatMap(([path, ref]) => (ref === undefined ? [] : [{ kind: 'Secret', name: ref.name, path }]));
 }
 
 export const sourceKey = ({ kind, name }: Pick<SourceRef, 'kind' | 'name'>): string => `${kind}/${name}`;
@@ -77,16 +84,16 @@ export function takeSources(group: PostgresGroup, texts: ReadonlyMap<string, Sou
 }
 
 function ownerLogin(group: PostgresGroup, texts: ReadonlyMap<string, SourceTexts>, problems: string[]): Login | null {
-  const { secretRef } = group.spec.bootstrap;
-  if (secretRef === undefined) return null;
-  const secret = texts.get(sourceKey({ kind: 'Secret', name: secretRef.name })) ?? {};
+  const [ref] = credentialsRefs(group.spec);
+  if (ref === undefined) return null;
+  const secret = texts.get(sourceKey(ref)) ?? {};
   const { owner } = resolveShared([group]).bootstrap;
   const username = secret.username ?? owner;
   if (username !== owner)
     problems.push(
-      `${group.metadata.name}: spec.bootstrap.secretRef (${secretRef.name}): found username "${username}"; accepted: "${owner}", or set spec.bootstrap.owner to it`,
+      `${group.metadata.name}: ${ref.path} (${ref.name}): found username "${username}"; accepted: "${owner}", or set spec.bootstrap.owner to it`,
     );
-  return { username: owner, password: password(group, 'spec.bootstrap.secretRef', secretRef.name, secret, problems) };
+  return { username: owner, password: password(group, ref.path, ref.name, secret, problems) };
 }
 
 function passwordsOf(

@@ -12,6 +12,7 @@ const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
 const SOURCES = [
   'src/core/status/group-status.ts',
   'src/core/rolling/decide-rolling-step.ts',
+  'src/core/cards/decide-groups.ts',
   ...globSync('src/operator/*.ts', { cwd: ROOT }),
 ];
 

@@ -46,8 +46,9 @@ const UNBUILT: readonly UnbuiltRule[] = [
   { path: 'role', reason: 'read-only groups are not built yet', isAsked: (spec) => spec.role === 'readOnly' },
   {
     path: 'globalCluster.peers',
-    reason: 'joining by manifests is not built yet',
+    reason: 'the local platform is given all groups at once',
     isAsked: (spec) => spec.globalCluster.peers.length > 0,
+    actor: 'local',
   },
   {
     path: 'globalCluster.join',
@@ -56,12 +57,13 @@ const UNBUILT: readonly UnbuiltRule[] = [
   },
   {
     path: 'globalCluster.discovery',
-    reason: 'discovery of groups is not built yet',
+    reason: 'the local platform is given all groups at once',
     isAsked: (spec) => spec.globalCluster.discovery.length > 0,
+    actor: 'local',
   },
   {
     path: 'globalCluster.credentialsSecretRef',
-    reason: 'one Secret for several groups is not built yet',
+    reason: KUBERNETES,
     isAsked: (spec) => spec.globalCluster.credentialsSecretRef !== undefined,
   },
   {

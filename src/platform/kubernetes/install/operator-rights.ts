@@ -52,6 +52,8 @@ export const NAMESPACE_RULES: readonly Rule[] = [
   { apiGroups: [''], resources: ['pods'], verbs: ['patch', 'delete'] },
   // Made by the StatefulSets, and deleted by them where the group does not retain them; grown by the operator.
   { apiGroups: [''], resources: ['persistentvolumeclaims'], verbs: ['patch'] },
+  // Of the Services that lead to servers of other groups.
+  { apiGroups: ['discovery.k8s.io'], resources: ['endpointslices'], verbs: MANAGE },
   { apiGroups: ['policy'], resources: ['poddisruptionbudgets'], verbs: MANAGE },
   { apiGroups: ['networking.k8s.io'], resources: ['networkpolicies'], verbs: MANAGE },
   // Also what the agents get: nobody may hand on a right that it has not.
