@@ -1,11 +1,15 @@
 /**
  * /livez, /readyz and /metrics of proxy and resolver over HTTPS, without a client certificate: kubelet and Prometheus have none.
+ * A proxy has /v1/edges as well, for nodes and operators of its global cluster.
  * Ready means "send clients here": a proxy holds them while there is no leader, so a missing leader does not make it unready.
  */
 import * as http from 'node:http';
 import * as https from 'node:https';
+import { TLSSocket } from 'node:tls';
+import { EDGES_PATH } from '../api/edge-facts.ts';
 import { listenOn } from '../base/listen-on.ts';
-import type { ReloadableTls } from '../base/mutual-tls.ts';
+import { peerIdentity, type ReloadableTls } from '../base/mutual-tls.ts';
+import { mayOrder } from './may-order.ts';
 
 export interface HealthServerOptions {
   readonly address: string | null;
@@ -15,6 +19,8 @@ export interface HealthServerOptions {
   /** Null: ready; otherwise why not. */
   readonly unready: () => string | null;
   readonly metrics: () => Promise<string>;
+  /** What `GET /v1/edges` answers to those whom the certificate allows it; absent: there is no such path. */
+  readonly edges?: { readonly globalCluster: string; examine(): Promise<unknown> };
 }
 
 /** Far more than probes and scrapers need, so that a few hundred idle strangers do not make a probe fail. */
@@ -33,7 +39,7 @@ const REQUEST_LIMITS = {
 export async function startHealthServer(options: HealthServerOptions): Promise<http.Server> {
   const { tls } = options;
   const serve: http.RequestListener = (request, response) => {
-    void answer(request.url ?? '', options).then(
+    void answer(request, options).then(
       ({ status, type, body }) => {
         response.writeHead(status, { 'content-type': type }).end(request.method === 'HEAD' ? '' : body);
       },
@@ -53,7 +59,8 @@ function httpsServer(tls: ReloadableTls, serve: http.RequestListener): https.Ser
     {
       ...tls.serverOptions(),
       ...REQUEST_LIMITS,
-      requestCert: false,
+      // Probes have no certificate; the one path that needs it checks the identity itself.
+      requestCert: true,
       rejectUnauthorized: false,
       handshakeTimeout: PATIENCE_MS,
     },
@@ -65,11 +72,11 @@ function httpsServer(tls: ReloadableTls, serve: http.RequestListener): https.Ser
 }
 
 async function answer(
-  url: string,
+  request: http.IncomingMessage,
   options: HealthServerOptions,
 ): Promise<{ status: number; type: string; body: string }> {
   const text = 'text/plain; charset=utf-8';
-  switch (url.split('?')[0]) {
+  switch (request.url?.split('?')[0]) {
     case '/livez':
       return { status: 200, type: text, body: 'ok\n' };
     case '/readyz': {
@@ -80,7 +87,27 @@ async function answer(
     }
     case '/metrics':
       return { status: 200, type: 'text/plain; version=0.0.4; charset=utf-8', body: await options.metrics() };
+    case EDGES_PATH:
+      return await answerEdges(request, options);
     default:
       return { status: 404, type: text, body: 'There is /livez, /readyz and /metrics.\n' };
   }
+}
+
+async function answerEdges(
+  { socket, method }: http.IncomingMessage,
+  { edges }: HealthServerOptions,
+): Promise<{ status: number; type: string; body: string }> {
+  const json = (status: number, body: unknown) => ({
+    status,
+    type: 'application/json',
+    body: `${JSON.stringify(body)}\n`,
+  });
+  const identity = socket instanceof TLSSocket ? peerIdentity(socket) : null;
+  if (edges === undefined || method !== 'GET') return json(404, { error: 'There is no such path here' });
+  if (identity?.globalCluster !== edges.globalCluster || !mayOrder(identity))
+    return json(403, {
+      error: `A certificate of a node or operator of global cluster "${edges.globalCluster}" is needed`,
+    });
+  return json(200, await edges.examine());
 }

@@ -1,54 +1,34 @@
-/** `pgspan doctor`: every edge, and at which step it fails: name, reachability, handshake, certificate, authentication. */
-import { styleText } from 'node:util';
+/** `pgspan doctor`: every edge, from where it begins, and what is wrong in words: names, ports, certificates, logins, clocks. */
 import { Command } from 'commander';
-import { formatTable } from '../base/text-table.ts';
-import type { EdgeReport } from '../platform/examine-edges.ts';
+import type { DoctorFacts } from '../core/connectivity/doctor-facts.ts';
 import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
+import { doctorReport, formatDoctor } from './doctor-text.ts';
 import { EXIT_CODE } from './exit-codes.ts';
 
 const EXAMPLES = `
-Examples:
-  pgspan doctor                 what fails, and how many edges are well
-  pgspan doctor --all           every edge with its round-trip time
-  pgspan doctor -o json
+Every node and every proxy tries its own edges, with its own resolver and certificates; clients' edges are tried from here, and on
+Kubernetes from a pod as well. What a finding means: docs/doctor.md.
 
-The exit code is 1 if an edge fails.`;
+Examples:
+  pgspan doctor                 what is wrong, and how many edges were tried
+  pgspan doctor --all           every edge: name, address, round-trip time, what was reached
+  pgspan doctor -o json         all facts: resolver, certificate and every step of each edge
+
+The exit code is 1 if something is wrong that is more than a warning.`;
 
 export function doctorCommand(): Command {
   const command = new Command('doctor')
-    .description('Examine every edge: names, reachability, handshake, certificate, authentication.')
-    .option('-a, --all', 'show the edges that are well, too')
+    .description('Examine every edge: names, reachability, handshake, certificate, authentication; say what to change.')
+    .option('-a, --all', 'show every edge')
     .addOption(outputOption(['json', 'yaml'], 'every edge and step in this form'))
     .addHelpText('after', EXAMPLES)
     .action(async (flags: AccessFlags & { all?: boolean; output?: 'json' | 'yaml' }) => {
       const { examineEdges } = await import('../platform/examine-edges.ts');
-      const edges = await withCluster(flags, examineEdges);
-      if (edges.some(({ ok }) => !ok)) process.exitCode = EXIT_CODE.failed;
-      if (flags.output !== undefined) return printValue({ ok: edges.every(({ ok }) => ok), edges }, flags.output);
-      process.stdout.write(`${formatEdges(edges, flags.all ?? false)}\n`);
+      const facts: DoctorFacts = await withCluster(flags, examineEdges);
+      const report = doctorReport(facts);
+      if (!report.ok) process.exitCode = EXIT_CODE.failed;
+      if (flags.output !== undefined) return printValue(report, flags.output);
+      process.stdout.write(`${formatDoctor(report, { all: flags.all ?? false })}\n`);
     });
   return addClusterOptions(command);
-}
-
-function formatEdges(edges: readonly EdgeReport[], all: boolean): string {
-  const failed = edges.filter(({ ok }) => !ok);
-  const style = (kind: 'dim' | 'red' | 'green', text: string) => styleText(kind, text, { stream: process.stdout });
-  const verdict =
-    failed.length === 0
-      ? style('green', `All ${edges.length} edges are well.`)
-      : style('red', `${failed.length} of ${edges.length} edges fail.`);
-  const shown = all ? edges : failed;
-  if (shown.length === 0) return verdict;
-  const rows = shown.map((edge) => [
-    edge.ok ? 'ok' : 'FAILS',
-    edge.from,
-    edge.to,
-    edge.name,
-    edge.address ?? '',
-    edge.roundTripMs === null ? '' : `${edge.roundTripMs} ms`,
-    edge.result,
-  ]);
-  const header = ['', 'FROM', 'TO', 'NAME', 'ADDRESS', 'CONNECT', 'RESULT'];
-  const width = process.stdout.columns ?? 140;
-  return `${formatTable(header, rows, { width, indent: 0, styleHeader: (text) => style('dim', text) })}\n\n${verdict}`;
 }

@@ -193,7 +193,8 @@ function createAuthority(): Pick<ReloadableTls, 'connectOptions'> & { trust(ca: 
 }
 
 /** https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/#directly-accessing-the-rest-api: an address, so no name server is needed. */
-function targetOfEnvironment(): DialTarget {
+/** The Kubernetes API as every container is told of it. Throws StoreUnavailableError. */
+export function targetOfEnvironment(): DialTarget {
   const { KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT_HTTPS: port } = process.env;
   if (host === undefined || host === '') {
     throw new StoreUnavailableError(

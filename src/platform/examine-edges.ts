@@ -1,136 +1,136 @@
 /**
- * Every edge of a global cluster, examined: from here to each proxy route, PostgreSQL and agent; and from node to node as
- * the agents themselves see it. `pgspan doctor` prints it.
+ * Every edge of a global cluster, tried: by each node and proxy from where it runs (`GET /v1/edges`), and from the vantage and
+ * this machine as clients do. `pgspan doctor` prints what core/connectivity says of it.
  */
-import { nodeStatusSchema } from '../api/node-status.ts';
-import { STATE_INTERVAL_MS } from '../api/peer-stream.ts';
+import { lookup } from 'node:dns/promises';
+import {
+  type EdgeFacts,
+  type EdgeQuestion,
+  EDGES_PATH,
+  edgeReportSchema,
+  EXAMINATION_TIMEOUT_MS,
+} from '../api/edge-facts.ts';
+import { isIP } from 'node:net';
 import type { DialTarget } from '../base/mutual-tls.ts';
-import type { GroupPlan } from '../core/topology/plan-types.ts';
-import type { ClusterAccess, NodeAccess } from './ports.ts';
-import type { StepResult } from './probe.ts';
-
-export interface EdgeReport {
-  /** `here`, or a node. */
-  readonly from: string;
-  /** Such as `ait-1 postgres`, `leo-proxy-1 write`. */
-  readonly to: string;
-  /** Name that is dialled and verified. */
-  readonly name: string;
-  readonly address: string | null;
-  readonly port: number;
-  readonly ok: boolean;
-  /** Milliseconds to the end of connect; null: unknown. */
-  readonly roundTripMs: number | null;
-  readonly steps: readonly StepResult[];
-  /** The failure, or what was reached. */
-  readonly result: string;
-}
+import type { BalancerFacts, DoctorFacts, SourceFacts } from '../core/connectivity/doctor-facts.ts';
+import { countPlannedEdges, routeNames } from '../core/connectivity/plan-edges.ts';
+import type { ClusterAccess, NodeAccess, ProxyAccess } from './ports.ts';
 
 const HERE = 'here';
-const STATUS_TIMEOUT_MS = 2000;
-/** A publisher says something every STATE_INTERVAL_MS (api/peer-stream.ts); after ten of them in silence the stream is dead, open or not. */
-const STREAM_SILENCE_MS_MAX = 10 * STATE_INTERVAL_MS;
+const QUESTIONS_AT_ONCE = 64;
 
-export async function examineEdges(access: ClusterAccess): Promise<EdgeReport[]> {
-  const fromHere = await Promise.all(
-    [...entryEdges(access), ...clientEdges(access), ...agentEdges(access)].map((edge) => edge()),
-  );
-  const betweenNodes = await Promise.all(access.nodes.map((node) => edgesSeenBy(access, node)));
-  // All at once they measured each other's work: the round trips once more, one after the other.
-  const measured: EdgeReport[] = [];
-  for (const edge of fromHere) {
-    const target = { host: edge.name, address: edge.address, port: edge.port };
-    const isMeasured = edge.ok && edge.from === access.vantage.name;
-    measured.push(isMeasured ? { ...edge, roundTripMs: await access.vantage.measureConnect(target) } : edge);
-  }
-  return [...measured, ...betweenNodes.flat()];
-}
-
-type Examination = () => Promise<EdgeReport>;
-
-function clientEdges(access: ClusterAccess): Examination[] {
-  const { vantagePlan: plan, vantage } = access;
-  const groupOf = (name: string) => plan.groups.find((group) => group.name === name);
-  const edges: { to: string; name: string | undefined; target: DialTarget }[] = [];
-  for (const proxy of access.proxies) {
-    const routes = [
-      ['write', proxy.write],
-      ['read', proxy.read],
-    ] as const;
-    for (const [purpose, target] of routes) {
-      if (target === null) continue;
-      for (const connections of [plan.connections, groupOf(proxy.group)?.connections ?? []]) {
-        const name = connections.find((connection) => connection.purpose === purpose)?.hosts[0];
-        edges.push({ to: `${proxy.name} ${purpose}`, name, target });
-      }
-    }
-  }
-  for (const node of access.nodes) {
-    edges.push({ to: `${node.name} postgres`, name: nodeName(groupOf(node.group), node.name), target: node.postgres });
-  }
-  return edges.map(({ to, name, target }) => async () => {
-    const dialled = { ...target, host: name ?? target.host };
-    return report(vantage.name, to, dialled, await vantage.probePostgres(dialled));
+/** Never throws for what does not answer. */
+export async function examineEdges(access: ClusterAccess): Promise<DoctorFacts> {
+  const { plan, vantage } = access;
+  const [nodes, proxies] = await Promise.all([
+    Promise.all(access.nodes.map((node) => askAbout(access, node, 'node', node.agent))),
+    Promise.all(access.proxies.map((proxy) => askAbout(access, proxy, 'proxy', proxy.health))),
+  ]);
+  // After the programs' own, so that they do not measure each other's work.
+  const own = await examineFrom(access, clientQuestions(access));
+  const entries = await access.examineEntries();
+  const client = (name: string, edges: readonly EdgeFacts[] | string): SourceFacts => ({
+    name,
+    kind: 'client',
+    group: null,
+    silence: typeof edges === 'string' ? edges : null,
+    clockAheadMs: null,
+    resolvers: [],
+    edges: typeof edges === 'string' ? [] : edges,
   });
-}
-
-/** Through load balancers, as this machine sees them. */
-function entryEdges({ entries, probeEntry }: ClusterAccess): Examination[] {
-  return entries.map(
-    ({ to, target }) =>
-      async () =>
-        report(HERE, to, target, await probeEntry(target)),
-  );
-}
-
-function nodeName(group: GroupPlan | undefined, node: string): string | undefined {
-  return group?.nodes.find(({ name }) => name === node)?.addresses[group.clientTrafficStrategy];
-}
-
-function agentEdges(access: ClusterAccess): Examination[] {
-  const { vantage, nodes, proxies } = access;
-  return [
-    ...nodes.map(({ name, agent }) => ({ to: `${name} agent`, target: agent, path: '/v1/status' })),
-    ...proxies.map(({ name, health }) => ({ to: `${name} health`, target: health, path: '/livez' })),
-  ].map(
-    ({ to, target, path }) =>
-      async () =>
-        report(vantage.name, to, target, await vantage.probeAgent(target, path)),
-  );
-}
-
-function report(from: string, to: string, target: DialTarget, steps: readonly StepResult[]): EdgeReport {
-  const failure = steps.find(({ ok }) => !ok);
   return {
-    from,
-    to,
-    name: target.host,
-    address: target.address,
-    port: target.port,
-    ok: failure === undefined,
-    roundTripMs: steps.find(({ step, ok }) => step === 'connect' && ok)?.ms ?? null,
-    steps,
-    result: failure === undefined ? (steps.at(-1)?.found ?? '') : `${failure.step}: ${failure.found}`,
+    globalCluster: plan.globalCluster,
+    domains: [...new Set(plan.groups.flatMap(({ dns }) => dns.map(({ domain }) => domain)))],
+    nodes: plan.groups.flatMap((group) => group.nodes.map(({ name }) => ({ name, group: group.name }))),
+    sources: [
+      ...nodes,
+      ...proxies,
+      client(vantage.name === HERE ? HERE : `client beside ${vantage.name}`, own),
+      ...(entries.length === 0 ? [] : [client(HERE, entries)]),
+    ],
+    balancers: await Promise.all(access.balancers.map(withAddresses)),
+    plannedEdges: countPlannedEdges(plan, access.vantagePlan, access.entries.length),
+    nowMs: Date.now(),
   };
 }
 
-/** A node that does not answer has been reported as an edge from here. */
-async function edgesSeenBy(access: ClusterAccess, node: NodeAccess): Promise<EdgeReport[]> {
-  const ask = { target: node.agent, path: '/v1/status', timeoutMs: STATUS_TIMEOUT_MS };
-  const answer = await access.vantage.ask(ask).catch(() => null);
-  const parsed = nodeStatusSchema.safeParse(answer?.body);
-  if (!parsed.success) return [];
-  return parsed.data.peers.map((peer) => ({
-    from: node.name,
-    to: `${peer.node} agent`,
-    name: peer.node,
-    address: access.nodes.find(({ name }) => name === peer.node)?.agent.address ?? null,
-    port: node.agent.port,
-    ok: peer.isConnected && (peer.heardAgeMs ?? 0) < STREAM_SILENCE_MS_MAX,
-    roundTripMs: null,
-    steps: [],
-    result: peer.isConnected
-      ? `stream open, last heard ${peer.heardAgeMs ?? '?'} ms ago`
-      : (peer.lastError ?? 'not connected'),
-  }));
+/** Some at a time, so that one line holds the answer; or why the vantage cannot be asked. */
+async function examineFrom(
+  { vantage }: ClusterAccess,
+  questions: readonly EdgeQuestion[],
+): Promise<EdgeFacts[] | string> {
+  const found: EdgeFacts[] = [];
+  try {
+    for (let first = 0; first < questions.length; first += QUESTIONS_AT_ONCE)
+      found.push(...(await vantage.examine(questions.slice(first, first + QUESTIONS_AT_ONCE))));
+    return found;
+  } catch (error) {
+    return (error as Error).message.slice(0, 500);
+  }
+}
+
+/** What a program finds of its own edges. */
+async function askAbout(
+  { vantage }: ClusterAccess,
+  { name, group, absence, faults }: NodeAccess | ProxyAccess,
+  kind: 'node' | 'proxy',
+  target: DialTarget,
+): Promise<SourceFacts> {
+  const silent = (why: string): SourceFacts => {
+    const known = [absence, ...faults].filter((one) => one !== null);
+    const silence = known.length === 0 ? why : `${why} (${known.join(', ')})`;
+    return { name, kind, group, silence, clockAheadMs: null, resolvers: [], edges: [] };
+  };
+  const askedAtMs = Date.now();
+  try {
+    const { status, body } = await vantage.ask({ target, path: EDGES_PATH, timeoutMs: EXAMINATION_TIMEOUT_MS });
+    const answeredAtMs = Date.now();
+    if (status !== 200) return silent(`it answered ${status}`);
+    const { clockMs, resolvers, edges } = edgeReportSchema.parse(body);
+    const clockAheadMs = { least: clockMs - answeredAtMs, most: clockMs - askedAtMs };
+    return { name, kind, group, silence: null, clockAheadMs, resolvers, edges };
+  } catch (error) {
+    return silent((error as Error).message.slice(0, 500));
+  }
+}
+
+/** What clients dial, and people with the rights of a node. */
+function clientQuestions({ nodes, proxies, plan, vantagePlan }: ClusterAccess): EdgeQuestion[] {
+  return [
+    ...proxies.flatMap((proxy) => [
+      ...routeQuestions(proxy, 'write', proxy.write, routeNames(vantagePlan, proxy.group, 'write')),
+      ...routeQuestions(proxy, 'read', proxy.read, routeNames(vantagePlan, proxy.group, 'read')),
+      { purpose: 'health' as const, target: proxy.name, ...proxy.health },
+    ]),
+    ...nodes.flatMap((node) => {
+      const group = vantagePlan.groups.find(({ name }) => name === node.group);
+      const planned = group?.nodes.find(({ name }) => name === node.name);
+      const strategy = plan.groups.find(({ name }) => name === node.group)?.clientTrafficStrategy ?? 'FQDN';
+      const host = planned?.addresses[strategy] ?? node.postgres.host;
+      return [
+        { purpose: 'client' as const, target: node.name, ...node.postgres, host },
+        { purpose: 'agent' as const, target: node.name, ...node.agent },
+      ];
+    }),
+  ];
+}
+
+function routeQuestions(
+  { name }: ProxyAccess,
+  route: 'write' | 'read',
+  target: DialTarget | null,
+  names: readonly string[],
+): EdgeQuestion[] {
+  if (target === null) return [];
+  return names.map((host) => ({ purpose: 'client', target: `${name} ${route}`, ...target, host }));
+}
+
+/** Clouds give a load balancer an address or a host name. */
+async function withAddresses(balancer: Omit<BalancerFacts, 'addresses'>): Promise<BalancerFacts> {
+  const found = await Promise.all(
+    balancer.hosts.map(async (host) =>
+      isIP(host) !== 0 ? [host] : (await lookup(host, { all: true }).catch(() => [])).map(({ address }) => address),
+    ),
+  );
+  return { ...balancer, addresses: found.flat() };
 }

@@ -2,12 +2,13 @@
  * What the verbs of the CLI need to know of a running global cluster, whichever platform runs it.
  * The local platform answers from its site (local/access.ts), Kubernetes from its resources (kubernetes/access.ts).
  */
+import type { EdgeFacts, EdgeQuestion } from '../api/edge-facts.ts';
 import type { PostgresGroup } from '../api/postgres-group.ts';
 import type { DialTarget } from '../base/mutual-tls.ts';
 import type { ConnectionPlaces } from '../core/connection/select.ts';
+import type { BalancerFacts } from '../core/connectivity/doctor-facts.ts';
 import type { PublishedHosts } from '../core/dns/zone-records.ts';
 import type { GlobalPlan } from '../core/topology/plan-types.ts';
-import type { StepResult } from './probe.ts';
 import type { Vantage } from './vantage.ts';
 
 /** Which cluster is meant, opened as often as it is looked at: `--watch` keeps one for as long as it goes on. */
@@ -30,11 +31,13 @@ export interface ClusterAccess {
   /** `plan` with the names that clients at the vantage dial. */
   readonly vantagePlan: GlobalPlan;
   /** Where clients of this machine enter, examined from here by `doctor`; none where the vantage is this machine. */
-  readonly entries: readonly { readonly to: string; readonly target: DialTarget }[];
+  readonly entries: readonly EdgeQuestion[];
+  /** Services that are to have a load balancer, with what they got. */
+  readonly balancers: readonly Omit<BalancerFacts, 'addresses'>[];
   /** Addresses and host names where clients outside reach a Service of a group. */
   readonly published: PublishedHosts;
-  /** As vantage.probePostgres, from this machine. */
-  probeEntry(target: DialTarget): Promise<StepResult[]>;
+  /** `entries` from this machine, as an application. */
+  examineEntries(): Promise<EdgeFacts[]>;
   /** What to do about programs that do not run, for messages: `\`pgspan local up\` starts it`. */
   readonly startHint: string;
   /** The application's database and its owner. */

@@ -6,7 +6,14 @@ import type { Vantage } from './vantage.ts';
 import { serveVantage, VANTAGE_LINE_BYTES_MAX, vantageOverLines } from './vantage-lines.ts';
 
 const TARGET = { host: 'leo-1', address: null, port: 5480 };
-const STEPS = [{ step: 'connect' as const, ok: true, found: 'leo-1:5480', ms: 1 }];
+const QUESTION = { purpose: 'agent' as const, target: 'leo-1', ...TARGET };
+const FACTS = {
+  ...QUESTION,
+  resolved: ['10.0.0.1'],
+  certificate: null,
+  roundTripMs: 1,
+  steps: [{ step: 'connect' as const, ok: true, code: null, found: 'leo-1:5480', ms: 1 }],
+};
 
 /** Both ends, joined as exec joins them: in pieces. */
 function joined(there: Vantage) {
@@ -31,9 +38,7 @@ const there: Vantage = {
     if (path === '/gone') throw new DialError('DIAL_TIMEOUT', 'Cannot connect to "leo-1": no answer');
     return { status: 200, body: { path, body } };
   },
-  probePostgres: async () => STEPS,
-  probeAgent: async () => STEPS,
-  measureConnect: async () => null,
+  examine: async () => [FACTS],
 };
 
 suite('a vantage over lines', () => {
@@ -52,9 +57,7 @@ suite('a vantage over lines', () => {
       { path: '/fast', body: { to: '/fast' } },
     ]);
     assert.deepEqual(order, ['/fast', '/slow']);
-    assert.deepEqual(await near.probePostgres(TARGET), STEPS);
-    assert.deepEqual(await near.probeAgent(TARGET, '/livez'), STEPS);
-    assert.equal(await near.measureConnect(TARGET), null);
+    assert.deepEqual(await near.examine([QUESTION]), [FACTS]);
     end();
     await served;
   });
@@ -77,14 +80,14 @@ suite('a vantage over lines', () => {
     const waiting = near.ask({ target: TARGET, path: '/v1/status', timeoutMs: 100 });
     near.fail(new Error('the pod is gone'));
     await assert.rejects(waiting, /the pod is gone/);
-    await assert.rejects(near.measureConnect(TARGET), /the pod is gone/);
+    await assert.rejects(near.examine([QUESTION]), /the pod is gone/);
     for (const bad of ['no json\n', '{"id":"x"}\n', `${'x'.repeat(VANTAGE_LINE_BYTES_MAX + 1)}`]) {
       const other = vantageOverLines(
         'leo-1',
         () => {},
         () => {},
       );
-      const asked = other.measureConnect(TARGET);
+      const asked = other.examine([QUESTION]);
       other.push(Buffer.from(bad));
       await assert.rejects(asked);
     }
@@ -93,7 +96,7 @@ suite('a vantage over lines', () => {
   test('the far side takes no other words', async () => {
     for (const line of [
       '{"id":1,"call":"exec"}\n',
-      '{"id":1,"call":"measureConnect","target":{"host":"","address":null,"port":1}}\n',
+      '{"id":1,"call":"examine","questions":[{"purpose":"agent","target":"x","host":"","address":null,"port":1}]}\n',
     ]) {
       const input = new PassThrough();
       const served = serveVantage(there, input, () => {});

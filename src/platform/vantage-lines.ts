@@ -2,11 +2,12 @@
  * A vantage elsewhere: questions go as lines of JSON to a program there (`pgspan vantage`), answers come back as lines.
  *
  *   > {"id": 1, "call": "ask", "question": {...}}            < {"id": 1, "result": {"status": 200, "body": {...}}}
- *   > {"id": 2, "call": "probePostgres", "target": {...}}    < {"id": 2, "error": {"code": "DIAL_TIMEOUT", "message": "..."}}
+ *   > {"id": 2, "call": "examine", "questions": [...]}       < {"id": 2, "error": {"code": "DIAL_TIMEOUT", "message": "..."}}
  *
  * The first line from there is a greeting, `{"id": 0, "result": {"ready": true}}`. Many may be under way at a time. The other side ends with the end of its input.
  */
 import * as z from 'zod';
+import { EDGES_MAX, edgeFactsSchema, edgeQuestionSchema } from '../api/edge-facts.ts';
 import { DialError } from '../base/dial-tls.ts';
 import { encodeJsonLine, LineDecoder, parseJsonLine } from '../wire/ndjson.ts';
 import type { Vantage } from './vantage.ts';
@@ -34,9 +35,7 @@ const callSchema = z.discriminatedUnion('call', [
       timeoutMs: z.int().min(1).max(600_000),
     }),
   }),
-  z.strictObject({ id: z.int(), call: z.literal('probePostgres'), target: targetSchema }),
-  z.strictObject({ id: z.int(), call: z.literal('probeAgent'), target: targetSchema, path: z.string().max(200) }),
-  z.strictObject({ id: z.int(), call: z.literal('measureConnect'), target: targetSchema }),
+  z.strictObject({ id: z.int(), call: z.literal('examine'), questions: z.array(edgeQuestionSchema).max(EDGES_MAX) }),
 ]);
 type Call = z.infer<typeof callSchema>;
 type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
@@ -46,15 +45,6 @@ const answerSchema = z.union([
   z.object({ id: z.int(), result: z.unknown() }),
 ]);
 const agentAnswerSchema = z.object({ status: z.int(), body: z.unknown() });
-const stepsSchema = z.array(
-  z.object({
-    step: z.enum(['resolve', 'connect', 'handshake', 'certificate', 'authenticate']),
-    ok: z.boolean(),
-    found: z.string(),
-    ms: z.number(),
-  }),
-);
-
 /** The side that is elsewhere: answers each line of `input` until it ends. @throws LineError for what is no line of ours. */
 export async function serveVantage(
   vantage: Vantage,
@@ -86,12 +76,8 @@ async function carryOut(vantage: Vantage, call: Call): Promise<unknown> {
       const { method, ...question } = call.question;
       return await vantage.ask({ ...question, ...(method === undefined ? {} : { method }) });
     }
-    case 'probePostgres':
-      return await vantage.probePostgres(call.target);
-    case 'probeAgent':
-      return await vantage.probeAgent(call.target, call.path);
-    case 'measureConnect':
-      return await vantage.measureConnect(call.target);
+    case 'examine':
+      return await vantage.examine(call.questions);
   }
 }
 
@@ -137,13 +123,11 @@ export function vantageOverLines(name: string, send: (line: Buffer) => void, onG
   return {
     name,
     ask: async (question) => agentAnswerSchema.parse(await call({ call: 'ask', question })),
-    probePostgres: async (target) => stepsSchema.parse(await call({ call: 'probePostgres', target })),
-    probeAgent: async (target, path) => stepsSchema.parse(await call({ call: 'probeAgent', target, path })),
-    measureConnect: async (target) =>
+    examine: async (questions) =>
       z
-        .number()
-        .nullable()
-        .parse(await call({ call: 'measureConnect', target })),
+        .array(edgeFactsSchema)
+        .max(EDGES_MAX)
+        .parse(await call({ call: 'examine', questions: [...questions] })),
     push: (chunk) => {
       try {
         decoder.push(chunk, onLine);

@@ -3,9 +3,11 @@
  * local site, or a pod. What is asked is plain data, so that a pod can be told over a stream (vantage-lines.ts).
  */
 import { readFile } from 'node:fs/promises';
+import type { EdgeFacts, EdgeQuestion } from '../api/edge-facts.ts';
 import { createReloadableTls, type DialTarget, type ReloadableTls, type TlsFiles } from '../base/mutual-tls.ts';
 import { type AgentAnswer, askAgent } from './agent-api.ts';
-import { measureConnect, probeAgent, probePostgres, type StepResult } from './probe.ts';
+import { askAsPeer, loginByPassword, type PasswordLogin } from './edge-logins.ts';
+import { type EdgeMeans, examineAll } from './examine-edge.ts';
 
 export interface AgentQuestion {
   readonly target: DialTarget;
@@ -21,11 +23,8 @@ export interface Vantage {
   readonly name: string;
   /** Throws DialError, or what the way to the vantage itself met. */
   ask(question: AgentQuestion): Promise<AgentAnswer>;
-  /** PostgreSQL at `target`, as the application's user. */
-  probePostgres(target: DialTarget): Promise<StepResult[]>;
-  probeAgent(target: DialTarget, path: string): Promise<StepResult[]>;
-  /** Milliseconds of one TCP connect; null if it fails. */
-  measureConnect(target: DialTarget): Promise<number | null>;
+  /** Edges from here: `client` as the application's user, `agent` and `health` with the certificate. Never throws for what it finds. */
+  examine(questions: readonly EdgeQuestion[]): Promise<EdgeFacts[]>;
 }
 
 export interface VantageFiles {
@@ -46,15 +45,7 @@ export function vantageHere(files: VantageFiles): Vantage {
   return {
     name: files.name,
     ask: async (question) => askAgent({ ...question, credentials: await credentials() }),
-    probePostgres: async (target) =>
-      probePostgres(target, {
-        ca: await readFile(files.trustBundle, 'utf8'),
-        database: files.database,
-        user: files.user,
-        password: await files.password(),
-      }),
-    probeAgent: (target, path) => probeAgent(target, files.credentials, path),
-    measureConnect,
+    examine: (questions) => examineAll(questions, async (question) => meansOf(files, await credentials(), question)),
   };
 }
 
@@ -67,5 +58,31 @@ function freshCredentials(files: TlsFiles): () => Promise<ReloadableTls> {
       loadedAtMs = performance.now();
     }
     return loading;
+  };
+}
+
+async function meansOf(files: VantageFiles, credentials: ReloadableTls, { purpose }: EdgeQuestion): Promise<EdgeMeans> {
+  if (purpose === 'client') {
+    const [ca, password] = await Promise.all([readFile(files.trustBundle, 'utf8'), files.password()]);
+    return clientMeans({ ca, database: files.database, user: files.user, password });
+  }
+  const { cert, key, ca } = credentials.serverOptions();
+  return {
+    sourceAddress: null,
+    ca: String(ca),
+    identity: { cert: String(cert), key: String(key) },
+    startsAsPostgres: false,
+    authenticate: (question) =>
+      askAsPeer(question, { credentials, path: purpose === 'health' ? '/livez' : '/v1/status' }),
+  };
+}
+
+/** PostgreSQL as an application sees it: the trust bundle and a password. */
+export function clientMeans(login: PasswordLogin): EdgeMeans {
+  return {
+    sourceAddress: null,
+    ca: login.ca,
+    startsAsPostgres: true,
+    authenticate: (question) => loginByPassword(question, login),
   };
 }

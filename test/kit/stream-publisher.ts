@@ -42,6 +42,7 @@ export async function startStreamPublisher(
       isLive: () => true,
       isReady: () => true,
       status: async () => ({}),
+      edges: async () => ({}),
       metrics: async () => ({ contentType: 'text/plain', body: '' }),
       order: async () => null,
       cards: async () => ({ status: 404, body: {} }),

@@ -16,6 +16,7 @@ import { ForcedFailoverError } from './election.ts';
 import { openCardRoutes } from './card-routes.ts';
 import { createJoinRoutes } from './join-routes.ts';
 import { ConfigurationFiles } from './configuration.ts';
+import { instanceEdges } from './instance-edges.ts';
 import { LocalSql } from './local-sql.ts';
 import { NodeContext } from './node-context.ts';
 import { PathForwarder } from './path-forwarder.ts';
@@ -111,6 +112,7 @@ export async function runInstance(configPath: string): Promise<void> {
       isLive: () => true,
       isReady: () => agent.isReady(),
       status: () => instanceStatus(agent),
+      edges: () => edges.examine(),
       metrics: async () => ({ contentType: metrics.contentType, body: await metrics.metrics() }),
       order: (orderPath, body) => carryOut(agent, orderPath, body),
       cards: (request) => cards.answer(request),
@@ -119,6 +121,7 @@ export async function runInstance(configPath: string): Promise<void> {
     },
   });
   const agent = new InstanceAgent(node, server);
+  const edges = instanceEdges(node, storeTls);
   const metrics = instanceMetrics(agent);
   if (stored.isNew) await voterFile.save(stored);
 

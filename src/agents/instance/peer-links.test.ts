@@ -90,6 +90,7 @@ describe('a link to another node', () => {
         isLive: () => true,
         isReady: () => true,
         status: async () => ({}),
+        edges: async () => ({}),
         metrics: async () => ({ contentType: 'text/plain', body: '' }),
         order: async () => null,
         cards: async () => ({ status: 404, body: {} }),

@@ -98,6 +98,7 @@ describe('the port of an agent', () => {
         isLive: () => true,
         isReady: () => false,
         status: async () => ({ node: 'leo-1' }),
+        edges: async () => ({ edges: [] }),
         metrics: async () => ({ contentType: 'text/plain', body: 'pgspan_term 3\n' }),
         order: async (path, body) => {
           orders.push(`${path} ${JSON.stringify(body)}`);
@@ -191,6 +192,14 @@ describe('the port of an agent', () => {
             etag: 'abc',
             by: identities[visitor as keyof typeof identities].split('/')[2],
           });
+      }
+    });
+
+    test('tries its edges for those whom it obeys, since that makes connections', async () => {
+      const allowed: Visitor[] = ['another node', 'the operator', 'a person'];
+      for (const visitor of ['nobody', ...visitors.keys()] as Visitor[]) {
+        const { status } = await ask(visitor, 'GET', '/v1/edges');
+        assert.equal(status, allowed.includes(visitor) ? 200 : STRANGERS.includes(visitor) ? 403 : 404, visitor);
       }
     });
 

@@ -5,13 +5,14 @@
  *   no certificate        /livez /readyz /metrics, requests to join (join-routes.ts)
  *   any of this cluster   + /v1/status, the stream (states)
  *   a node                + beats, echoes and requests on the stream
- *   operator, cli, node   + POST orders
+ *   operator, cli, node   + POST orders, /v1/edges
  *   any / own operator    + GET / PUT cards of groups (card-routes.ts)
  *   operators             + the application's login; the own one fetches requests to join (join-routes.ts)
  */
 import { createServer, type Server } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { TLSSocket } from 'node:tls';
+import { EDGES_PATH } from '../../api/edge-facts.ts';
 import {
   type BeatMessage,
   type EchoMessage,
@@ -30,6 +31,7 @@ import { CARDS_PATH } from '../../api/group-card.ts';
 import { JOIN_PATH, OPERATOR_PATHS } from '../../api/invitation.ts';
 import { peerIdentity, type ReloadableTls } from '../../base/mutual-tls.ts';
 import { isNodeIdentity, type SpiffeIdentity } from '../../base/spiffe-identity.ts';
+import { mayOrder } from '../may-order.ts';
 import { encodeJsonLine, LineDecoder, parseJsonLine } from '../../wire/ndjson.ts';
 import type { CardAnswer, CardRequest } from './card-routes.ts';
 import type { JoinRoutes } from './join-routes.ts';
@@ -59,6 +61,8 @@ export interface PeerServerHandlers {
   isLive(): boolean;
   isReady(): boolean;
   status(): Promise<unknown>;
+  /** This agent's own edges, tried now. */
+  edges(): Promise<unknown>;
   metrics(): Promise<{ readonly contentType: string; readonly body: string }>;
   /** POST orders by path; null: no such order. */
   order(path: string, body: unknown): Promise<OrderResult | null>;
@@ -261,6 +265,8 @@ export class PeerServer {
     if (request.method === 'GET' && path === '/v1/status') return { status: 200, body: await handlers.status() };
     if (path === CARDS_PATH) return await handlers.cards(cardRequest(request, identity));
     if (OPERATOR_PATHS.includes(path)) return await handlers.joining.answer(path, cardRequest(request, identity));
+    if (request.method === 'GET' && path === EDGES_PATH && mayOrder(identity))
+      return { status: 200, body: await handlers.edges() };
     if (request.method === 'POST' && mayOrder(identity)) {
       const result = await handlers.order(path, await readJsonBody(request, BODY_BYTES_MAX));
       if (result !== null) return result;
@@ -285,15 +291,6 @@ function readable(request: IncomingMessage): Omit<CardRequest, 'query' | 'identi
     body: (bytesMax) => readJsonBody(request, bytesMax),
     signal: gone.signal,
   };
-}
-
-/** Proxies carry clients' bytes and are the most exposed: they may look, not order. */
-function mayOrder(identity: SpiffeIdentity): boolean {
-  return (
-    isNodeIdentity(identity) ||
-    identity.name === `${identity.group}-operator` ||
-    identity.name === `${identity.group}-cli`
-  );
 }
 
 /** What is wrong with the certificate of a visitor, in words; the codes are OpenSSL's. */

@@ -14,6 +14,7 @@ import { createReloadableTls, type ReloadableTls } from '../../base/mutual-tls.t
 import { delay } from '../../base/wait-until.ts';
 import { watchFiles } from '../../base/watch-files.ts';
 import type { Route } from '../../core/routing/routes.ts';
+import type { EdgeExamination } from '../edge-examination.ts';
 import { PeerWatch } from '../peer-stream/peer-watch.ts';
 import { createCancelForwarder } from './cancel-forwarder.ts';
 import { listenForClients } from './client-listener.ts';
@@ -21,6 +22,7 @@ import { startHealthServer } from '../health-server.ts';
 import { watchLostNodes } from './lost-nodes.ts';
 import { createProxyMetrics, type ProxyMetrics } from './metrics.ts';
 import { readProxyConfig } from './proxy-config.ts';
+import { proxyEdges } from './proxy-edges.ts';
 import { createRefusalTls, type RefusalTls } from './refusal.ts';
 import { Router, type RouterEvents } from './router.ts';
 
@@ -64,6 +66,7 @@ export class RunningProxy {
   readonly #metrics: ProxyMetrics;
   readonly #router: Router;
   readonly #watch: PeerWatch;
+  readonly #edges: EdgeExamination;
   readonly #files: { close(): void };
   readonly #lostNodes: { close(): void };
   readonly #servers: net.Server[] = [];
@@ -103,6 +106,7 @@ export class RunningProxy {
         else log.debug({ node, err: error?.message }, 'stream lost');
       },
     });
+    this.#edges = proxyEdges(() => this.#config, tls);
     this.#lostNodes = watchLostNodes({
       silentNodes: () => this.#router.silentNodes(),
       sourceAddress: () => this.#config.sourceAddress,
@@ -123,6 +127,10 @@ export class RunningProxy {
       tls: this.#tls,
       unready: () => this.#unready(),
       metrics: () => this.#metrics.registry.metrics(),
+      edges: {
+        globalCluster: this.#config.globalCluster,
+        examine: () => this.#edges.examine(),
+      },
     });
   }
 

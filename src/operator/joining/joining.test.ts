@@ -122,6 +122,7 @@ async function startAgent(
       isLive: () => true,
       isReady: () => true,
       status: async () => ({}),
+      edges: async () => ({}),
       metrics: async () => ({ contentType: 'text/plain', body: '' }),
       order: async () => null,
       cards: async () => ({ status: 404, body: {} }),

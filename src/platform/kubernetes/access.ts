@@ -14,12 +14,14 @@ import { LABEL } from '../../api/labels.ts';
 import { parsePostgresGroup } from '../../api/parse-manifest.ts';
 import { globalClusterName, type PostgresGroup } from '../../api/postgres-group.ts';
 import { UserError } from '../../base/user-error.ts';
+import { balancedServices } from '../../core/connectivity/plan-edges.ts';
 import { withInsideNames } from '../../core/connection/inside-names.ts';
 import { AGENT_PORT, appSecret, caConfigMap, POSTGRES_PORT, writeService } from '../../core/topology/names.ts';
 import { planGlobalCluster } from '../../core/topology/plan.ts';
 import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 import { cacheFolder } from '../cache-folder.ts';
-import { probePostgres } from '../probe.ts';
+import { examineAll } from '../examine-edge.ts';
+import { clientMeans } from '../vantage.ts';
 import type { ClusterAccess, ClusterSource, ConnectionWay, NodeAccess, ProxyAccess } from '../ports.ts';
 import { ApiError, ApiUnreachableError } from './api-error.ts';
 import { createKubeClient, type KubeClient } from './kube-client.ts';
@@ -172,6 +174,7 @@ async function accessOf(
     });
     return Buffer.from(String((secret.data as Record<string, string>).password ?? ''), 'base64').toString('utf8');
   });
+  const entries = entriesOf(plan, balancers);
   const proxies = pods.filter(({ workload }) => workload === 'proxy').map((pod) => proxyAccess(plan, pod));
   return {
     platform: 'kubernetes',
@@ -181,16 +184,17 @@ async function accessOf(
     proxies,
     vantage,
     vantagePlan: withInsideNames(plan),
-    entries: entriesOf(plan, balancers),
+    entries,
+    balancers: balancersOf(plan, balancers),
     // All groups are of one namespace, so a Service's name says enough.
     published: (_group, service) => balancers.find((one) => one.service === service)?.hosts ?? [],
-    probeEntry: async (target) =>
-      probePostgres(target, {
-        ca: await readTrustBundle(client, context, first),
-        database: first.bootstrap.database,
-        user: first.bootstrap.owner,
-        password: await password(),
-      }),
+    examineEntries: async () => {
+      if (entries.length === 0) return [];
+      const { database, owner: user } = first.bootstrap;
+      const ca = await readTrustBundle(client, context, first);
+      const means = { ...clientMeans({ ca, database, user, password: await password() }), isNameAsked: true };
+      return await examineAll(entries, async () => means);
+    },
     startHint: '`kubectl describe pod` says more',
     application: first.bootstrap,
     applicationPassword: password,
@@ -264,8 +268,21 @@ function entriesOf(plan: GlobalPlan, balancers: readonly PublishedAddress[]): Cl
     const service = plan.groups.flatMap(({ services }) => services).find((one) => one.name === name);
     const [address = null] = hosts;
     const host = service?.fqdns[0];
-    return host === undefined ? [] : [{ to: `${name} load balancer`, target: { host, address, port: POSTGRES_PORT } }];
+    if (host === undefined) return [];
+    return [{ purpose: 'client' as const, target: `${name} load balancer`, host, address, port: POSTGRES_PORT }];
   });
+}
+
+/** Those that the plan has, whether they have an address or not. */
+function balancersOf(plan: GlobalPlan, balancers: readonly PublishedAddress[]): ClusterAccess['balancers'] {
+  return plan.groups.flatMap((group) =>
+    balancedServices(group).map(({ name, fqdns }) => ({
+      group: group.name,
+      service: name,
+      fqdns,
+      hosts: balancers.find(({ service }) => service === name)?.hosts ?? [],
+    })),
+  );
 }
 
 /** @param addressOf what to dial for a Service: an address of its load balancer; null: its name resolves. */

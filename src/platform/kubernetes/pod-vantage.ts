@@ -6,6 +6,7 @@
  */
 import { dirname, join } from 'node:path/posix';
 import { setTimeout as delay } from 'node:timers/promises';
+import { EXAMINATION_TIMEOUT_MS } from '../../api/edge-facts.ts';
 import { type RemoteVantage, vantageOverLines } from '../vantage-lines.ts';
 import type { AgentQuestion, Vantage } from '../vantage.ts';
 import type { KubeDial } from './kubeconfig.ts';
@@ -62,9 +63,7 @@ export function vantageInPod(dial: KubeDial, pods: readonly GroupPod[]): PodVant
       return isUsable && !isClosed;
     },
     ask: (question: AgentQuestion) => through((vantage) => withDeadline(vantage.ask(question), question.timeoutMs)),
-    probePostgres: (target) => through((vantage) => vantage.probePostgres(target)),
-    probeAgent: (target, path) => through((vantage) => vantage.probeAgent(target, path)),
-    measureConnect: (target) => through((vantage) => vantage.measureConnect(target)),
+    examine: (questions) => through((vantage) => withDeadline(vantage.examine(questions), EXAMINATION_TIMEOUT_MS)),
     close,
   };
 }

@@ -92,8 +92,9 @@ export function openLocalAccess(folder: string): LocalAccess {
     vantagePlan: plan,
     // The vantage is here already.
     entries: [],
+    balancers: [],
     published: (group, service) => addressesOf(state, plan, { group, service }),
-    probeEntry: (target) => vantage.probePostgres(target),
+    examineEntries: async () => [],
     startHint: '`pgspan local up` starts it',
     ways: [
       {
