@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   existsSync,
@@ -16,6 +17,7 @@ import {
   statSync,
   writeFileSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -26,6 +28,7 @@ import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { listProcesses, signalProcess } from '../../src/platform/local/processes.ts';
 import { openSite, passfile, processesOf } from '../../src/platform/local/site.ts';
 import { readSiteState } from '../../src/platform/local/site-state.ts';
+import { garbage, type Listener, SlowClients, throwAt } from '../kit/hostile-client.ts';
 import { needs } from '../kit/requirement.ts';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -33,6 +36,10 @@ const MANIFEST = join(ROOT, 'examples/three-groups-local.yaml');
 /** The machine may be busy with other tests. */
 const READY_S = 180;
 const run = promisify(execFile);
+/** At each port. */
+const SLOW_CLIENTS = 20;
+/** The longest limit of ours is that of a proxy for the first bytes, 10 s. */
+const SLOW_LIMIT_MS = 40_000;
 const ONE_NODE = `
 apiVersion: pgspan.io/v1alpha1
 kind: PostgresGroup
@@ -122,6 +129,39 @@ describe('a local site', needs('postgres', 'psql', 'loopback'), () => {
     }
   });
 
+  test('garbage and clients that never finish, at every port that it listens on, leave it serving', async () => {
+    const before = await status();
+    const listeners = listenersOf(folder);
+    const parts = new Set(listeners.map(({ part }) => part.replace(/^[^/]*-\d(?=\/|$)/, '*').replace(/\d$/, '*')));
+    assert.ok(listeners.length >= 3 * (3 + 2) + 1, `${listeners.length} ports of ${[...parts].join(', ')}`);
+    for (const bytes of garbage()) await Promise.all(listeners.map((listener) => throwAt(listener, bytes)));
+    const slow = listeners.map((listener) => ({ listener, clients: new SlowClients(listener, SLOW_CLIENTS) }));
+    try {
+      for (const group of ['leo', 'ait', 'pit'])
+        assert.equal(
+          (await inSite('psql', group, '-XAtc', 'select 5')).stdout.trim(),
+          '5',
+          `through the proxies of ${group}`,
+        );
+      await inSite('psql', 'orders', '-Xqc', 'create table attacked as select 1; drop table attacked');
+      // PostgreSQL has its own limit, a minute; behind the path is PostgreSQL.
+      const ours = slow.filter(({ listener }) => !listener.part.endsWith('/postgres') && listener.port !== 7441);
+      await waitUntil('all of them were ended', { timeoutMs: SLOW_LIMIT_MS, intervalMs: 100 }, () =>
+        ours.every(({ clients }) => clients.openCount === 0),
+      ).catch((error: Error) => {
+        const open = ours.filter(({ clients }) => clients.openCount > 0);
+        const names = open.map(({ listener, clients }) => `${clients.openCount} at ${listener.part} ${listener.port}`);
+        throw new Error(`${error.message}: ${names.join(', ')}`);
+      });
+    } finally {
+      for (const { clients } of slow) clients.end();
+    }
+    const after = await status();
+    assert.deepEqual([after.leader, after.term, after.phase], [before.leader, before.term, 'published']);
+    for (const { name, activity } of after.nodes)
+      assert.ok(['leading', 'following'].includes(activity), `${name} is ${activity}`);
+  });
+
   test('a second site beside it has addresses, processes and names of its own', async () => {
     const second = join(base, 'second');
     const oneNode = join(base, 'one-node.yaml');
@@ -204,7 +244,11 @@ describe('a local site', needs('postgres', 'psql', 'loopback'), () => {
 
   test('what is no site is refused with what to do', async () => {
     const none = join(base, 'none');
+    const wrong = join(base, 'wrong.yaml');
+    writeFileSync(wrong, ONE_NODE.replace('instances: 1', 'instances: three').replace('domain: db', 'domian: db'));
     const refusals: [words: string[], code: number, text: RegExp][] = [
+      [['local', 'up', '-f', wrong, '--state', none], 2, /spec.instances[\s\S]*domian[\s\S]*MANIFEST_INVALID/],
+      [['local', 'up', '-f', MANIFEST, '--state', none, '--postgres-bin', base], 2, /POSTGRES_/],
       [['status', '--state', none], 3, /NO_SITE/],
       [['local', 'up', '--state', none], 3, /NO_SITE/],
       [['local', 'kill', 'leo-9', '--state', folder], 3, /TARGET_UNKNOWN/],
@@ -219,6 +263,23 @@ describe('a local site', needs('postgres', 'psql', 'loopback'), () => {
       assert.match(error.stderr, text);
       assert.match(error.stderr, /What to do: /);
     }
+    assert.ok(!existsSync(none), 'and leaves nothing behind');
+  });
+
+  test('an address that somebody has taken meanwhile is named with the process that holds it', async () => {
+    await inSite('local', 'down', '--keep-data');
+    const [node] = openSite(folder).state.nodes;
+    const squatter = createServer().listen(5432, node?.address);
+    await once(squatter, 'listening');
+    try {
+      const error = await up().catch((caught) => caught);
+      assert.equal(error.code, 1);
+      assert.match(error.stderr, new RegExp(`process ${process.pid}.*holds ${node?.address}:5432`));
+      assert.match(error.stderr, /ADDRESS_HELD/);
+    } finally {
+      squatter.close();
+    }
+    await up();
   });
 
   function startUp(state: string): ChildProcess {
@@ -240,6 +301,16 @@ function assertNothingLeft(folder: string, siteId: string | null): void {
     assert.ok(!readdirSync(place).includes(`pgspan-${siteId}`), `sockets in ${place}`);
 }
 
+/** Every TCP port that a process of the site listens on. */
+function listenersOf(folder: string): (Listener & { readonly part: string })[] {
+  const parts = new Map(
+    processesOf(openSite(folder)).flatMap(({ pid, part }) => socketInodes(pid).map((inode) => [inode, part] as const)),
+  );
+  return tcpSockets()
+    .filter(({ state, inode }) => state === '0A' && parts.has(inode))
+    .map(({ local, localPort, inode }) => ({ address: local, port: localPort, part: parts.get(inode) as string }));
+}
+
 interface Connection {
   readonly local: string;
   readonly remote: string;
@@ -249,14 +320,25 @@ interface Connection {
 /** Established connections that these processes have opened or taken: /proc/PID/net is the same for all, so by inode. */
 function establishedConnections(pids: ReadonlySet<number>): Connection[] {
   const inodes = new Set([...pids].flatMap(socketInodes));
+  return tcpSockets().filter(({ state, inode }) => state === '01' && inodes.has(inode));
+}
+
+function tcpSockets(): (Connection & { localPort: number; state: string; inode: string })[] {
   return readFileSync('/proc/net/tcp', 'utf8')
     .split('\n')
     .slice(1)
+    .filter((line) => line.trim() !== '')
     .map((line) => line.trim().split(/\s+/))
-    .filter((fields) => fields[3] === '01' && inodes.has(fields[9] ?? ''))
     .map((fields) => {
       const [local, remote] = [decode(fields[1] ?? ''), decode(fields[2] ?? '')];
-      return { local: local.address, remote: remote.address, remotePort: remote.port };
+      return {
+        local: local.address,
+        localPort: local.port,
+        remote: remote.address,
+        remotePort: remote.port,
+        state: fields[3] ?? '',
+        inode: fields[9] ?? '',
+      };
     });
 }
 
