@@ -7,7 +7,7 @@
  * `down` removes whatever a killed `up` has left.
  */
 import { randomBytes } from 'node:crypto';
-import { chmodSync, existsSync } from 'node:fs';
+import { chmodSync, existsSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { quantityBytes } from '../../api/postgres-group-values.ts';
@@ -80,6 +80,24 @@ export async function startSite(options: UpOptions): Promise<UpResult> {
 
 async function startSiteNow(options: UpOptions): Promise<UpResult> {
   const folderMade = prepareStateFolder(options.folder);
+  try {
+    return await startSiteIn(options, folderMade);
+  } catch (error) {
+    // What was refused before anything was made leaves nothing behind.
+    if (folderMade) removeIfEmpty(options.folder);
+    throw error;
+  }
+}
+
+function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder);
+  } catch {
+    // It holds something, or another `up` was quicker.
+  }
+}
+
+function startSiteIn(options: UpOptions, folderMade: boolean): Promise<UpResult> {
   return withSiteLock(options.folder, async () => {
     const former = readSiteState(options.folder);
     const groups = options.groups ?? storedGroups(options.folder, former);
