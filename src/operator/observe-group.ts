@@ -19,6 +19,8 @@ export interface GroupSight {
   readonly retiring: readonly string[];
   readonly storedVolumes: Readonly<Record<string, { readonly size: string; readonly storageClass: string | null }>>;
   readonly claims: Readonly<Record<string, { readonly size: string; readonly canGrow: boolean }>>;
+  /** The claims of nodes' volumes, those that a former group of this name left among them. */
+  readonly volumes: readonly { readonly name: string; readonly uid: string }[];
   readonly published: Readonly<Record<string, readonly string[]>>;
   readonly proxies: { readonly instances: number; readonly ready: number };
 }
@@ -65,6 +67,9 @@ export function observeGroup(
         if (node === undefined || size === null || !isQuantity(size)) return [];
         return [[node, { size, canGrow: !session.refusedGrowth.has(`${claim.metadata.uid}`) }] as const];
       }),
+    ),
+    volumes: of('PersistentVolumeClaim').flatMap(({ metadata: { name, uid, labels, deletionTimestamp } }) =>
+      labels?.[LABEL.node] === undefined || uid === undefined || deletionTimestamp != null ? [] : [{ name, uid }],
     ),
     published: publishedNames(of('Service') as unknown as ServiceWithStatus[]),
     proxies: proxyCount(of('Deployment')),

@@ -293,6 +293,7 @@ function factsOf(
     rolePasswords: sources.rolePasswords,
     storedConfigs: Object.fromEntries(session.configs),
     storedVolumes: sight.storedVolumes,
+    volumes: sight.volumes,
     retiring: sight.existing
       .filter((ordinal) => ordinal > group.spec.instances)
       .map((ordinal) => nodeName(group.metadata.name, ordinal))

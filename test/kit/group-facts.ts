@@ -28,6 +28,7 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
     rolePasswords: {},
     storedConfigs: {},
     storedVolumes: {},
+    volumes: [],
     retiring: [],
     ...change,
   };

@@ -13,6 +13,8 @@ const EXAMPLE = join(ROOT, 'examples/one-cluster');
 /** The figure to reach is 30 s on an idle machine (bench/kubernetes); here it only must not hang. */
 const READY_TIMEOUT_S = 280;
 const FAILOVER_TIMEOUT_MS = 60_000;
+/** What `kubectl get` calls the record of the example. */
+const RECORD = 'lease.coordination.k8s.io/orders';
 
 const inShop = (...words: string[]) => kubectl(['-n', NAMESPACE, ...words]);
 
@@ -83,7 +85,7 @@ describe('examples/one-cluster', { ...needs('kubernetes', 'kubectl'), timeout: 9
     await inShop('wait', '--for=condition=Ready', 'postgresgroup/leo', `--timeout=${READY_TIMEOUT_S}s`);
   });
 
-  test('leaves nothing but its volumes when it is deleted', async () => {
+  test('leaves nothing but its volumes, with the record, when it is deleted', async () => {
     await inShop('delete', '-f', join(EXAMPLE, 'application.yaml'), '--wait=true', '--timeout=60s');
     await inShop('delete', 'postgresgroup', 'leo', '--timeout=120s');
     const kinds =
@@ -94,7 +96,7 @@ describe('examples/one-cluster', { ...needs('kubernetes', 'kubectl'), timeout: 9
       /\/(kube-root-ca\.crt|default)$/.test(name) || /\/pgspan-(namespace|operator)/.test(name);
     await waitUntil('everything of the group is gone', { timeoutMs: 180_000, intervalMs: 1000 }, async () => {
       const names = (await left()).split('\n').filter((name) => name !== '' && !isOfNamespace(name));
-      return names.length === 0;
+      return names.join() === RECORD;
     }).catch(async (error: Error) => {
       throw new Error(`${error.message}; left: ${(await left()).replaceAll('\n', ' ')}`);
     });
@@ -103,6 +105,33 @@ describe('examples/one-cluster', { ...needs('kubernetes', 'kubectl'), timeout: 9
       claims,
       [1, 2, 3].map((n) => `persistentvolumeclaim/data-leo-${n}-0`),
     );
+  });
+
+  test('goes on where it was when it is made again on its volumes', async () => {
+    await apply('group.yaml');
+    await inShop('wait', '--for=condition=Ready', 'postgresgroup/leo', `--timeout=${READY_TIMEOUT_S}s`);
+    const words = [
+      'psql',
+      'orders',
+      '--via',
+      'exec',
+      ...inNamespace(NAMESPACE),
+      '-XAtc',
+      'select count(*) > 0 from visit',
+    ];
+    assert.equal((await pgspan(words)).trim(), 't');
+    // The application's password is a new one, and the database takes it.
+    await apply('application.yaml');
+    await waitUntil('the application writes', { timeoutMs: FAILOVER_TIMEOUT_MS, intervalMs: 500 }, async () => {
+      const rows = await writtenRows().catch(() => []);
+      return rows.length > 0;
+    });
+    await inShop('delete', '-f', join(EXAMPLE, 'application.yaml'), '--wait=true', '--timeout=60s');
+    await inShop('delete', 'postgresgroup', 'leo', '--timeout=120s');
+    await inShop('delete', 'pvc', '--all', '--timeout=120s');
+    await waitUntil('the record goes with the last volume', { timeoutMs: 60_000, intervalMs: 1000 }, async () => {
+      return (await inShop('get', 'leases', '-o', 'name')).trim() === '';
+    });
   });
 
   async function leader(): Promise<string> {

@@ -9,13 +9,15 @@ export interface MetadataOptions {
   readonly workload?: WorkloadType;
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
+  /** Default: the PostgresGroup. */
+  readonly owners?: ObjectMeta['ownerReferences'];
 }
 
 export function groupLabels({ plan, groupPlan }: RenderInput, workload: WorkloadType): Record<string, string> {
   return objectLabels({ globalCluster: plan.globalCluster, group: groupPlan.name, workload });
 }
 
-/** Owned by the PostgresGroup: Kubernetes deletes the object after it. */
+/** Owned by the PostgresGroup, if nothing else is said: Kubernetes deletes the object after its owners. */
 export function ownedMetadata(input: RenderInput, name: string, options: MetadataOptions = {}): ObjectMeta {
   const { workload = 'postgres', labels = {}, annotations = {} } = options;
   const { group, groupPlan, facts } = input;
@@ -24,7 +26,7 @@ export function ownedMetadata(input: RenderInput, name: string, options: Metadat
     namespace: groupPlan.namespace,
     labels: { ...labels, ...groupLabels(input, workload) },
     ...(Object.keys(annotations).length === 0 ? {} : { annotations }),
-    ownerReferences: [
+    ownerReferences: options.owners ?? [
       {
         apiVersion: API_VERSION,
         kind: KIND,

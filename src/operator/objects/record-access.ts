@@ -1,9 +1,12 @@
 /**
  * The record's Lease, and who may change it: the agents of this group, this one object and nothing else (design.md section 9).
  * What the record says is the agents' own; the operator makes the empty Lease and never writes into it.
+ *
+ * Without its record a database is not started again, since nobody could say who holds all of it. So the Lease stays as long as
+ * the volumes do: their claims own it, and a group that is made again on kept volumes goes on. The last claim takes it along.
  */
 import type { Lease, Role, RoleBinding, ServiceAccount } from '../../platform/kubernetes/object-types.ts';
-import { ownedMetadata } from './metadata.ts';
+import { type MetadataOptions, ownedMetadata } from './metadata.ts';
 import { instanceAccount, proxyAccount, recordLease } from './object-names.ts';
 import type { RenderInput } from './render-input.ts';
 import { usesLease } from './store-config.ts';
@@ -17,7 +20,7 @@ export function renderRecordAccess(input: RenderInput): (Lease | ServiceAccount 
   const lease: Lease = {
     apiVersion: 'coordination.k8s.io/v1',
     kind: 'Lease',
-    metadata: ownedMetadata(input, recordLease(plan.globalCluster)),
+    metadata: ownedMetadata(input, recordLease(plan.globalCluster), ownedByVolumes(input)),
   };
   const role: Role = {
     apiVersion: 'rbac.authorization.k8s.io/v1',
@@ -41,6 +44,13 @@ export function renderRecordAccess(input: RenderInput): (Lease | ServiceAccount 
     subjects: [{ kind: 'ServiceAccount', name, namespace: groupPlan.namespace }],
   };
   return [lease, ...accounts, role, binding];
+}
+
+/** Until there are claims it goes with the group. */
+function ownedByVolumes({ facts: { volumes } }: RenderInput): MetadataOptions {
+  if (volumes.length === 0) return {};
+  const sorted = volumes.toSorted((a, b) => (a.name < b.name ? -1 : 1));
+  return { owners: sorted.map(({ name, uid }) => ({ apiVersion: 'v1', kind: 'PersistentVolumeClaim', name, uid })) };
 }
 
 /** Tokens are mounted by the pods that need one, not by everything that may use the account. */

@@ -214,6 +214,19 @@ suite('configurations', () => {
     assert.deepEqual(namesOf(render(fields), 'Lease'), []);
   });
 
+  test('keep the record as long as the volumes', () => {
+    const ownersOf = (volumes: { name: string; uid: string }[]) =>
+      find(render({}, { volumes }), 'Lease', 'orders').metadata.ownerReferences?.map(
+        ({ kind, uid }) => `${kind} ${uid}`,
+      );
+    assert.match(String(ownersOf([])), /^PostgresGroup /);
+    const claims = [
+      { name: 'data-leo-2-0', uid: 'b' },
+      { name: 'data-leo-1-0', uid: 'a' },
+    ];
+    assert.deepEqual(ownersOf(claims), ['PersistentVolumeClaim a', 'PersistentVolumeClaim b']);
+  });
+
   test('are made again where the stored text is none of ours', () => {
     const objects = render({}, { storedConfigs: { 'leo-1-config': 'not JSON' } });
     assert.equal(JSON.parse(find(objects, 'ConfigMap', 'leo-1-config').data['instance.json'] ?? '').generation, 1);

@@ -45,6 +45,8 @@ export interface GroupFacts {
    * Volumes grow by their claims.
    */
   readonly storedVolumes: Readonly<Record<string, { readonly size: string; readonly storageClass: string | null }>>;
+  /** Claims of nodes' volumes: the record lives as long as one of them (record-access.ts). */
+  readonly volumes: readonly { readonly name: string; readonly uid: string }[];
   /** Nodes that give up their vote, because the manifest asks for fewer (core/rolling/plan-in-transition.ts). */
   readonly retiring: readonly string[];
 }

@@ -16,8 +16,8 @@ export interface OwnerReference {
   readonly kind: string;
   readonly name: string;
   readonly uid: string;
-  readonly controller: boolean;
-  readonly blockOwnerDeletion: boolean;
+  readonly controller?: boolean;
+  readonly blockOwnerDeletion?: boolean;
 }
 
 interface ObjectOf<ApiVersion extends string, Kind extends string> {
