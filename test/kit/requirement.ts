@@ -22,6 +22,7 @@ import { findPostgres } from '../../src/platform/postgres-installation.ts';
  * - `kubernetes-faults`: a program that breaks pods and clusters (PGSPAN_FAULTS, test/kubernetes/kit/faults.ts). `kubectl`: the program.
  * - `external-dns`: the Kubernetes cluster publishes the annotation external-dns.alpha.kubernetes.io/hostname of a Service with a
  *   load balancer, and its pods resolve that name (PGSPAN_EXTERNAL_DNS=1).
+ * - `balancer-hostnames`: an annotation gives load balancers host names (PGSPAN_BALANCER_HOSTNAME, test/kubernetes/kit/environment.ts).
  * - `netns`: may make network namespaces. `mount`: may mount file systems. `cgroup`: may make control groups.
  */
 export type Requirement =
@@ -43,6 +44,7 @@ export type Requirement =
   | 'kubernetes-faults'
   | 'kubectl'
   | 'external-dns'
+  | 'balancer-hostnames'
   | 'netns'
   | 'mount'
   | 'cgroup';
@@ -85,6 +87,10 @@ function findProblem(requirement: Requirement): string | undefined {
     case 'external-dns':
       return (process.env.PGSPAN_EXTERNAL_DNS ?? '') === ''
         ? 'needs a Kubernetes cluster with external-dns (PGSPAN_EXTERNAL_DNS)'
+        : undefined;
+    case 'balancer-hostnames':
+      return (process.env.PGSPAN_BALANCER_HOSTNAME ?? '') === ''
+        ? 'needs load balancers with host names (PGSPAN_BALANCER_HOSTNAME)'
         : undefined;
     case 'netns':
       return works('unshare', ['-n', 'true']) ? undefined : 'needs the right to make network namespaces';

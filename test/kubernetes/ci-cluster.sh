@@ -1,7 +1,7 @@
 #!/bin/sh
 # ci-cluster.sh KUBE SUMMARY [FILE...]: one cluster, the images in it, the tests on Kubernetes, and the cluster gone again.
 # KUBE is a program with the verbs up, down, env, image build, load and the faults of kit/faults.ts. Its clusters publish
-# the host names of external-dns's annotation.
+# the host names of external-dns's annotation, and give load balancers host names on request.
 set -u
 kube=$1 summary=$2
 shift 2
@@ -20,6 +20,7 @@ began=$(date +%s)
 "$kube" load postgres:18 "$name" || exit 1
 eval "export $("$kube" env "$name")"
 PGSPAN_IMAGE=pgspan:ci POSTGRES_IMAGE=postgres:18 PGSPAN_FAULTS=$kube PGSPAN_EXTERNAL_DNS=1 \
+  PGSPAN_BALANCER_HOSTNAME=kube.test/balancer-hostname=true \
   npm run --silent test:kubernetes -- --summary "$summary" "$@"
 status=$?
 echo "Kubernetes: $(($(date +%s) - began)) s with the image and the cluster"

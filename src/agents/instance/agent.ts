@@ -30,6 +30,7 @@ import { LeaseKeeper } from './lease-keeper.ts';
 import type { NodeContext } from './node-context.ts';
 import { knownLeader, nodeState } from './node-state.ts';
 import { PeerLink, type PeerView } from './peer-links.ts';
+import { ChangedEndpoints, withPeer } from '../peer-stream/changed-endpoints.ts';
 import type { PeerServer } from './peer-server.ts';
 import { PostgresObserver } from './postgres-view.ts';
 import { Promotion } from './promotion.ts';
@@ -109,6 +110,8 @@ export class InstanceAgent {
   #echoed = { node: '', promisedTerm: -1, atMs: 0 };
   #startFailures = 0;
   #loadedGeneration: number;
+  /** Peers with new names that are dialled by their former ones until the new ones are reached. */
+  readonly #changedEndpoints: ChangedEndpoints;
   /** PostgreSQL does not come up; the reason for people. */
   #startProblem: Reason | null = null;
   #startNotBeforeMs = 0;
@@ -142,6 +145,22 @@ export class InstanceAgent {
     this.switchover = new Switchover(node, this.observer, this.election, {
       leadership: () => this.#leadership,
       stopForHandOver: () => this.#stopForHandOver(),
+    });
+    this.#changedEndpoints = new ChangedEndpoints({
+      globalCluster: node.config.globalCluster,
+      tls: node.credentials,
+      sourceAddress: node.config.listen.address,
+      onReached: (peer) => {
+        node.config = { ...node.config, peers: withPeer(node.config.peers, peer) };
+        this.connectPeers();
+        node.log.info({ peer: peer.node, host: peer.agent.host }, 'peer reached by its new name');
+      },
+      onTrial: (peer, error) => {
+        const { host } = peer.agent;
+        if (error === null)
+          node.log.info({ peer: peer.node, host }, 'peer has a new name, tried beside the former one');
+        else node.log.warn({ peer: peer.node, host, error: error.message }, 'peer not reached by its new name yet');
+      },
     });
     node.connect({ wake: () => this.wake(), changed: () => this.#publish() });
     node.postmaster.on('exit', () => this.#onPostgresExit());
@@ -258,8 +277,11 @@ export class InstanceAgent {
 
   /** New configuration of the platform: peers, settings, timing. */
   async reconfigure(config: InstanceConfig): Promise<void> {
-    this.node.config = config;
+    // First: new names may need the new trust bundle.
     const hasNewCertificate = await this.node.credentials.reload();
+    const isReached = (name: string): boolean => this.node.links.get(name)?.view.isConnected === true;
+    const peers = this.#changedEndpoints.settle(config.peers, this.node.config.peers, isReached);
+    this.node.config = { ...config, peers };
     this.connectPeers();
     const isRunning = this.observer.view.state.kind !== 'stopped';
     const before = isRunning ? await this.observer.readClock() : null;
@@ -276,6 +298,7 @@ export class InstanceAgent {
   async shutdown(mode: 'stop' | 'release'): Promise<void> {
     const { node } = this;
     this.#isEnding = true;
+    this.#changedEndpoints.close();
     if (mode === 'stop' && this.#leadership?.phase === 'published' && this.#hasSuccessor())
       await Promise.race([
         this.switchover

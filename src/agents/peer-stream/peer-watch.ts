@@ -39,8 +39,11 @@ export class PeerWatch {
     for (const peer of peers) {
       const key = JSON.stringify([peer.group, peer.agent]);
       if (this.#streams.get(peer.node)?.key === key) continue;
+      // Under another name it is still the same node: what it said counts until it says something else.
+      const known = this.#sights.get(peer.node);
+      const { state, order } = known?.group === peer.group ? known : { state: null, order: 0 };
       this.#drop(peer.node);
-      this.#sights.set(peer.node, { node: peer.node, group: peer.group, state: null, live: false, order: 0 });
+      this.#sights.set(peer.node, { node: peer.node, group: peer.group, state, live: false, order });
       this.#streams.set(peer.node, { key, stream: this.#open(peer) });
     }
     this.#options.onChange();

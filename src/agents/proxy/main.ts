@@ -9,12 +9,13 @@ import type { Server as HttpServer } from 'node:http';
 import * as net from 'node:net';
 import { isDeepStrictEqual } from 'node:util';
 import pino from 'pino';
-import type { ProxyConfig } from '../../api/agent-config.ts';
+import type { Peer, ProxyConfig } from '../../api/agent-config.ts';
 import { createReloadableTls, type ReloadableTls } from '../../base/mutual-tls.ts';
 import { delay } from '../../base/wait-until.ts';
 import { watchFiles } from '../../base/watch-files.ts';
 import type { Route } from '../../core/routing/routes.ts';
 import type { EdgeExamination } from '../edge-examination.ts';
+import { ChangedEndpoints, withPeer } from '../peer-stream/changed-endpoints.ts';
 import { PeerWatch } from '../peer-stream/peer-watch.ts';
 import { createCancelForwarder } from './cancel-forwarder.ts';
 import { listenForClients } from './client-listener.ts';
@@ -72,6 +73,9 @@ export class RunningProxy {
   readonly #servers: net.Server[] = [];
   #health: HttpServer | null = null;
   #config: ProxyConfig;
+  /** Those of the configuration, under the names by which they are dialled now. */
+  #peers: Peer[];
+  readonly #changedEndpoints: ChangedEndpoints;
   #balancers: net.BlockList | null;
   #draining = false;
 
@@ -79,6 +83,7 @@ export class RunningProxy {
     const { configFile, config, tls, log } = options;
     this.#configFile = configFile;
     this.#config = config;
+    this.#peers = config.peers;
     this.#tls = tls;
     this.#log = log;
     this.#balancers = balancerList(config);
@@ -107,6 +112,20 @@ export class RunningProxy {
       },
     });
     this.#edges = proxyEdges(() => this.#config, tls);
+    this.#changedEndpoints = new ChangedEndpoints({
+      globalCluster: config.globalCluster,
+      tls,
+      sourceAddress: config.sourceAddress,
+      onReached: (peer) => {
+        this.#dial(withPeer(this.#peers, peer));
+        log.info({ node: peer.node, host: peer.agent.host }, 'node reached by its new name');
+      },
+      onTrial: (peer, error) => {
+        const { host } = peer.agent;
+        if (error === null) log.info({ node: peer.node, host }, 'node has a new name, tried beside the former one');
+        else log.warn({ node: peer.node, host, err: error.message }, 'node not reached by its new name yet');
+      },
+    });
     this.#lostNodes = watchLostNodes({
       silentNodes: () => this.#router.silentNodes(),
       sourceAddress: () => this.#config.sourceAddress,
@@ -149,13 +168,19 @@ export class RunningProxy {
       this.#balancers = balancerList(next);
       this.#router.refusalTls = refusalTlsFor(this.#tls, next);
       if (isNew) {
-        this.#router.configure(next);
-        this.#watch.follow(next.peers);
+        const isReached = (node: string): boolean => this.#watch.sights.get(node)?.live === true;
+        this.#dial(this.#changedEndpoints.settle(next.peers, this.#peers, isReached));
       }
       if (isNew || changedTls) log.info({ generation: next.generation, changedTls }, 'configuration loaded');
     } catch (error) {
       log.error({ err: (error as Error).message }, 'configuration not loaded, the one before stays');
     }
+  }
+
+  #dial(peers: Peer[]): void {
+    this.#peers = peers;
+    this.#router.configure({ ...this.#config, peers });
+    this.#watch.follow(peers);
   }
 
   /** Stops listening, lets sessions end by themselves for `limits.drainMs`, and ends the rest. */
@@ -171,6 +196,7 @@ export class RunningProxy {
   /** Ends everything at once. */
   close(): void {
     this.#files.close();
+    this.#changedEndpoints.close();
     this.#lostNodes.close();
     this.#watch.close();
     for (const server of this.#servers) server.close();

@@ -31,6 +31,9 @@ const REQUESTS = { cpu: '10m', memory: '72Mi' } as const;
 /** For pods that are Guaranteed, which must have limits everywhere: several times of what it was seen to need. */
 const GUARANTEED = { cpu: '250m', memory: '192Mi' } as const;
 
+/** A pod that comes back has another address, and its peers want it at once; the cluster's own resolver may keep it for longer. */
+const RULE_TTL_SECONDS = 1;
+
 /** Nothing but a process that cannot start is worth more than a second of a pod's start. */
 const STARTUP_FAILURES_MAX = 60;
 
@@ -61,8 +64,8 @@ export function renderDnsConfigMaps(input: RenderInput): ConfigMap[] {
       tls: { certFile: `${TLS_FOLDER}/tls.crt`, keyFile: `${TLS_FOLDER}/tls.key`, caFile: `${TLS_FOLDER}/ca.crt` },
       rules,
     });
-    // Limits stay the program's own: they come with its version.
-    return { generation, listen, tls, rules: own };
+    // The other limits stay the program's own: they come with its version.
+    return { generation, listen, tls, rules: own, limits: { ruleTtlSeconds: RULE_TTL_SECONDS } };
   });
   return [
     {

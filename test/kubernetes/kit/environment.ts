@@ -5,6 +5,7 @@
  *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
  *   PGSPAN_EXTERNAL_DNS=1   it publishes the host names of external-dns's annotation; tests of names outside need it
+ *   PGSPAN_BALANCER_HOSTNAME   annotation of a Service, as key=value, whose load balancer has a host name in its status (optional)
  *   PGSPAN_FAULTS    program that breaks pods and clusters (faults.ts); tests of such faults need it
  *
  * What is missing is said where a test is declared, by `needs('kubernetes', 'kubectl')` (test/kit/requirement.ts).
@@ -17,6 +18,7 @@ import { promisify } from 'node:util';
 
 export const PGSPAN_IMAGE = process.env.PGSPAN_IMAGE ?? 'pgspan:dev';
 export const POSTGRES_IMAGE = process.env.POSTGRES_IMAGE ?? 'postgres:18';
+export const BALANCER_HOSTNAME = process.env.PGSPAN_BALANCER_HOSTNAME ?? null;
 export const FAULTS_PROGRAM = process.env.PGSPAN_FAULTS ?? null;
 
 /** The contexts of KUBECONFIG, in their order. Throws when there is none. */
