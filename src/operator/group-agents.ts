@@ -9,6 +9,7 @@ import { type NodeStatus, nodeStatusSchema } from '../api/node-status.ts';
 import type { StateMessage } from '../api/peer-stream.ts';
 import { PeerWatch } from '../agents/peer-stream/peer-watch.ts';
 import { createMemoryTls, type ReloadableTls, type TlsTexts } from '../base/mutual-tls.ts';
+import type { NodeSight } from '../core/routing/routing-view.ts';
 import type { NodeObservation } from '../core/status/cluster-status.ts';
 import { type AgentAnswer, askAgent } from '../platform/agent-api.ts';
 
@@ -77,6 +78,16 @@ export class GroupAgents {
   /** POST; an answer other than 200 is an answer. Throws DialError. */
   order(node: string, path: string, body: unknown, timeoutMs: number): Promise<AgentAnswer> {
     return this.#send('POST', node, path, body, timeoutMs);
+  }
+
+  /** What the streams said last, by node. */
+  get sights(): ReadonlyMap<string, NodeSight> {
+    return this.#watch?.sights ?? new Map();
+  }
+
+  /** Of this group, as they are followed. */
+  ownPlaces(group: string): readonly AgentPlace[] {
+    return this.#places.filter((place) => place.group === group);
   }
 
   /** PUT; as `order`. */

@@ -5,6 +5,7 @@
 import { AppliedObjects } from './applied-objects.ts';
 import { GroupPeers } from './cards/group-peers.ts';
 import { GroupAgents } from './group-agents.ts';
+import { JoiningSession } from './joining/joining-session.ts';
 import type { SecretMemory } from './group-secrets.ts';
 import type { AcceptedSources } from './take-sources.ts';
 import type { SourceMemory } from './read-sources.ts';
@@ -14,6 +15,7 @@ export class GroupSession {
   readonly agents: GroupAgents;
   /** The other groups of the global cluster. */
   readonly peers: GroupPeers;
+  readonly joining: JoiningSession;
   readonly applied = new AppliedObjects();
   readonly secrets: SecretMemory = new Map();
   /** ConfigMaps and Secrets that the manifest names. */
@@ -37,6 +39,7 @@ export class GroupSession {
     this.uid = options.uid;
     this.agents = new GroupAgents({ globalCluster: options.globalCluster, onChange: options.onChange });
     this.peers = new GroupPeers({ globalCluster: options.globalCluster, onChange: () => options.onChange('now') });
+    this.joining = new JoiningSession({ onChange: () => options.onChange('now') });
   }
 
   /** Secrets and ConfigMaps are not watched: what somebody else has changed there is found then. */
@@ -50,6 +53,7 @@ export class GroupSession {
   close(): void {
     this.agents.close();
     this.peers.close();
+    this.joining.close();
     this.secrets.clear();
     this.sources.clear();
   }

@@ -25,6 +25,10 @@ import { remotePlaces, renderRemote } from './cards/remote-group.ts';
 import { waitForGroups } from './cards/wait-for-groups.ts';
 import type { AgentPlace } from './group-agents.ts';
 import type { GroupSession } from './group-session.ts';
+import { dealWithOthers } from './joining/deal-with-others.ts';
+import { joinGroup, joiningOf } from './joining/join-group.ts';
+import { leaveGlobalCluster } from './joining/leave-global-cluster.ts';
+import { renderMembership } from './joining/stored-membership.ts';
 import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from './group-secrets.ts';
 import { generationOf } from './objects/next-config.ts';
 import { dnsConfigMap, nodeConfigMap, proxyConfigMap } from './objects/object-names.ts';
@@ -60,7 +64,7 @@ export async function reconcileGroup(
 ): Promise<number | null> {
   const identity = { name: object.metadata.name, namespace: object.metadata.namespace ?? 'default', uid: session.uid };
   // Its objects go with it: Kubernetes' garbage collector follows the owner references.
-  if (object.metadata.deletionTimestamp != null) return null;
+  if (object.metadata.deletionTimestamp != null) return await leaveGlobalCluster(context, session, object);
   refreshIfDue(session);
   const taken = await takeManifest(context, session, object);
   // Of a manifest that is refused nothing is carried out; what the one before asked for goes on.
@@ -74,6 +78,12 @@ export async function reconcileGroup(
 
   const sight = observeGroup(context, session, identity);
   noticeStuckPods(session, sight);
+  await session.joining.load(context.client, group.metadata, session.peers);
+  const joining = await joiningOf(context, session, group, sight);
+  if (joining.kind !== 'done') {
+    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources });
+    return await joinGroup(context, session, object, { group, sight, decision: joining, facts });
+  }
   const groups = await observeGroups(context, session, group, sight);
   if (groups.decision.kind === 'wait') {
     const { reason } = groups.decision;
@@ -114,6 +124,14 @@ export async function reconcileGroup(
   await followGroups(context, session, group, groups.counted, secrets);
   await followAgents(session, [...ownPlaces, ...remotePlaces(plan, groupPlan, known.cards)], secrets);
   const isTold = await session.peers.give(session.agents, ownPlaces);
+  const others = await dealWithOthers(context, session, object, {
+    input: renderInput(plan, group, factsOf(context, session, { group, sight, secrets, sources })),
+    sight,
+    secrets,
+    counted: groups.counted,
+    given: sources.app,
+    places: ownPlaces,
+  });
   const observations = await session.agents.observe();
   const cluster = summarizeStatus({
     globalCluster: plan.globalCluster,
@@ -152,8 +170,9 @@ export async function reconcileGroup(
     refusal,
   });
   const acted = await act(context, session, object, decision);
-  if (acted) return 0;
+  if (acted || others.isChanged) return 0;
   const nextMs = Math.min(
+    others.nextLookMs,
     nextLookMs({ isHealthy: healthy, decision, secrets, session }),
     isTold ? REFRESH_MS : TELL_MS,
   );
@@ -259,6 +278,7 @@ async function renderAll(
     ...(access === null ? [] : [{ key: objectKey(access), object: access as unknown as DesiredObject['object'] }]),
     ...own.map((object) => ({ key: objectKey(object), object })),
     tellGroups(input, session, sight, { plan, secrets }),
+    ...(session.joining.membership === null ? [] : [renderMembership(input, session.joining.membership)]),
     ...renderRemote(input, cards),
     ...renderGroup(plan, group, facts),
   ];
@@ -288,7 +308,7 @@ function factsOf(
     certificates: secrets.certificates,
     replicationCertificates: secrets.replicationCertificates,
     trustBundle: secrets.trustBundle,
-    app: sources.app ?? secrets.app,
+    app: sources.app ?? session.joining.login.login ?? secrets.app,
     superuserPassword: secrets.superuserPassword,
     rolePasswords: sources.rolePasswords,
     storedConfigs: Object.fromEntries(session.configs),

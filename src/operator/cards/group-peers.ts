@@ -35,6 +35,10 @@ export class GroupPeers {
   #isLoaded = false;
   #texts: TlsTexts | null = null;
   #tls: ReloadableTls | null = null;
+  /** Groups taken in, or joined, since the own card was told last. */
+  readonly #admitted = new Set<string>();
+  /** Generation of the own card that a group's agents have shown, by group. */
+  readonly #heard = new Map<string, number>();
   /** The groups of the last plan that could be made; null: none yet. */
   planned: readonly PostgresGroup[] | null = null;
 
@@ -55,6 +59,26 @@ export class GroupPeers {
 
   get ownCard(): GroupCard | null {
     return this.#ownCard;
+  }
+
+  /** Groups that the own one has taken in by invitation, or was invited by. */
+  get admits(): readonly string[] {
+    return [...new Set([...(this.#ownCard?.admits ?? []), ...this.#admitted])];
+  }
+
+  /** Generation of the own card that this group has told it knows; 0: none. */
+  heardBy(group: string): number {
+    return this.#heard.get(group) ?? 0;
+  }
+
+  /**
+   * Takes in what an invitation brought: these cards count, and `group` belongs to the global cluster.
+   * @param generationMin of the own card, from now on.
+   */
+  admit(group: string, cards: readonly GroupCard[], generationMin = 1): void {
+    this.#admitted.add(group);
+    this.#seenGeneration = Math.max(this.#seenGeneration, generationMin - 1);
+    for (const card of cards) this.#cards = takeCard(this.#cards, card, { from: card.group, own: this.#own });
   }
 
   /** Why a group is not known, or not asked any more: sentences. */
@@ -133,15 +157,18 @@ export class GroupPeers {
   #take({ from, cards }: CardsAnswer): void {
     const before = this.#cards;
     const seenBefore = this.#seenGeneration;
+    const heardBefore = this.heardBy(from);
     this.#refusals.delete(from);
     for (const value of cards) {
       const parsed = parseGroupCard(value, this.#globalCluster);
       if (parsed.kind === 'refused') this.#refusals.set(from, `group "${from}": ${parsed.why}`);
-      else if (parsed.card.group === this.#own)
+      else if (parsed.card.group === this.#own) {
+        this.#heard.set(from, parsed.card.generation);
         this.#seenGeneration = Math.max(this.#seenGeneration, parsed.card.generation);
-      else this.#cards = takeCard(this.#cards, parsed.card, { from, own: this.#own });
+      } else this.#cards = takeCard(this.#cards, parsed.card, { from, own: this.#own });
     }
-    if (this.#cards !== before || this.#seenGeneration !== seenBefore) this.#onChange();
+    if (this.#cards !== before || this.#seenGeneration !== seenBefore || this.heardBy(from) !== heardBefore)
+      this.#onChange();
   }
 }
 

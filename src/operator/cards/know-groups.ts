@@ -39,7 +39,7 @@ export async function observeGroups(
 ): Promise<GroupsSight> {
   const { peers } = session;
   await peers.load(context.client, own.metadata);
-  const admits = peers.ownCard?.admits ?? [];
+  const { admits } = peers;
   const counted = countedGroups({ own, admits, cards: peers.cards });
   const configured = counted.length === 0 ? [] : await configuredGroups(context, session, own, sight);
   return {
@@ -92,9 +92,9 @@ export function tellGroups(
       podAddresses,
       caBundle: secrets.authority.authorityPem,
       etcd: before?.etcd ?? null,
-      credentialsGeneration: before?.credentialsGeneration ?? 0,
-      admits: before?.admits ?? [],
-      left: before?.left ?? false,
+      credentialsGeneration: session.joining.login.login?.generation ?? 0,
+      admits: session.peers.admits,
+      left: session.joining.isLeaving,
     }),
   );
   const name = peersConfigMap(group.metadata.name);

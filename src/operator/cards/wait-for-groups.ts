@@ -10,7 +10,7 @@ import { applyObjects } from '../apply-group.ts';
 import type { GroupSession } from '../group-session.ts';
 import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from '../group-secrets.ts';
 import { objectKey, renderGroup, type DesiredObject } from '../objects/render-group.ts';
-import { type GroupFacts, renderInput } from '../objects/render-input.ts';
+import { type GroupFacts, renderInput, type RenderInput } from '../objects/render-input.ts';
 import type { GroupSight } from '../observe-group.ts';
 import type { OperatorContext } from '../operator-context.ts';
 import { writeStandstill } from '../write-status.ts';
@@ -56,7 +56,7 @@ export async function waitForGroups(
     const operatorSecrets = renderOperatorSecrets(input, secrets) as DesiredObject['object'][];
     await applyObjects(context, session, [
       ...operatorSecrets.map((one) => ({ key: objectKey(one), object: one })),
-      ...renderGroup(plan, group, given).filter(({ object: one }) => isForOthers(one, group.metadata.name)),
+      ...objectsForOthers(input),
       // Without a primary group nobody could plan with it.
       ...(reason.code === 'PrimaryGroupUnknown' ? [] : [tellGroups(input, session, sight, { plan, secrets })]),
     ]);
@@ -68,6 +68,10 @@ export async function waitForGroups(
   return WAITING_LOOK_MS;
 }
 
-function isForOthers({ kind, metadata }: DesiredObject['object'], group: string): boolean {
-  return kind === 'Service' || (kind === 'ConfigMap' && metadata.name === caConfigMap(group));
+/** What others need to find and trust this group. */
+export function objectsForOthers({ plan, group, facts }: RenderInput): DesiredObject[] {
+  const bundle = caConfigMap(group.metadata.name);
+  return renderGroup(plan, group, facts).filter(
+    ({ object: { kind, metadata } }) => kind === 'Service' || (kind === 'ConfigMap' && metadata.name === bundle),
+  );
 }

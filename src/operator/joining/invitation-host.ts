@@ -159,7 +159,7 @@ export class InvitationHost {
       reason: 'GroupJoined',
       note: `Group "${offer.data.group}" joined with invitation "${request.invitation}"`,
     });
-    const welcome = welcomeFor(offer.data.group, facts);
+    const welcome = welcomeFor(card.card, facts);
     const box = sealWelcome(offered, JSON.stringify(welcome));
     const body: Body = { status: 200, body: { box, proof: acceptanceProof(offered, box) } };
     this.#answers.set(digest, body);
@@ -240,7 +240,7 @@ export function knownGroup({ group, caBundle, left, generation }: GroupCard): Kn
 }
 
 /** Cards of others only as long as they fit: they come by themselves once the groups know each other. */
-function welcomeFor(group: string, facts: HostFacts): JoinWelcome {
+function welcomeFor({ group, generation }: GroupCard, facts: HostFacts): JoinWelcome {
   const [own, ...others] = facts.cards;
   let bytes = JSON.stringify(own).length;
   const fitting = others.filter((card) => {
@@ -253,7 +253,8 @@ function welcomeFor(group: string, facts: HostFacts): JoinWelcome {
     caBundle: facts.caBundle,
     cards: own === undefined ? [] : [own, ...fitting],
     login: facts.login,
-    cardGenerationMin: cardGenerationMin(group, facts.cards.map(knownGroup)),
+    // What it says from now on counts more than what it offered.
+    cardGenerationMin: generation + 1,
   };
 }
 

@@ -44,6 +44,8 @@ export const WATCH_RULES: readonly Rule[] = [
 
 /** Where a group is. */
 export const NAMESPACE_RULES: readonly Rule[] = [
+  // Its finalizer on groups that have others: they are told before it goes.
+  { apiGroups: [API_GROUP], resources: [PLURAL], verbs: ['patch'] },
   { apiGroups: ['apps'], resources: ['statefulsets', 'deployments'], verbs: MANAGE },
   { apiGroups: [''], resources: ['services', 'configmaps', 'serviceaccounts'], verbs: MANAGE },
   // By name only: neither list nor watch.

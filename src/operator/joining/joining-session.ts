@@ -1,0 +1,93 @@
+/** What the operator remembers of joining and leaving of one group, between two looks. What must last is in stored-membership.ts. */
+import type { GroupCard } from '../../api/group-card.ts';
+import type { Invitation, JoinOffer } from '../../api/invitation.ts';
+import { joinRetryMs } from '../../core/joining/decide-joining.ts';
+import type { KubeClient } from '../../platform/kubernetes/kube-client.ts';
+import type { GroupPeers } from '../cards/group-peers.ts';
+import { type Carried, carryInvitation } from './carry-invitation.ts';
+import { GroupLogin } from './group-login.ts';
+import { InvitationListener } from './invitation-listener.ts';
+import { type Membership, readMembership } from './stored-membership.ts';
+
+export interface AttemptState {
+  /** Of the token that it was made with. */
+  readonly invitation: string;
+  readonly failures: number;
+  readonly isRunning: boolean;
+  /** By performance.now(): when it may be made again. */
+  readonly retryAtMs: number;
+  readonly outcome: Carried | null;
+}
+
+export class JoiningSession {
+  readonly login = new GroupLogin();
+  readonly listener: InvitationListener;
+  readonly #onChange: () => void;
+  #membership: Membership | null = null;
+  #isLoaded = false;
+  #attempt: AttemptState | null = null;
+  /** The group is being deleted: its card says so. */
+  isLeaving = false;
+
+  constructor(options: { readonly onChange: () => void }) {
+    this.#onChange = options.onChange;
+    this.listener = new InvitationListener(options);
+  }
+
+  get membership(): Membership | null {
+    return this.#membership;
+  }
+
+  get attempt(): AttemptState | null {
+    return this.#attempt;
+  }
+
+  /** Once: what earlier exchanges brought counts. Throws ApiError. */
+  async load(
+    client: KubeClient,
+    group: { readonly name: string; readonly namespace: string },
+    peers: GroupPeers,
+  ): Promise<void> {
+    if (this.#isLoaded) return;
+    await peers.load(client, group);
+    await this.login.load(client, group);
+    const membership = await readMembership(client, group);
+    if (membership !== null) this.enter(membership, peers);
+    this.#isLoaded = true;
+  }
+
+  /** From now on this group belongs to the global cluster. */
+  enter(membership: Membership, peers: GroupPeers): void {
+    this.#membership = membership;
+    peers.admit(membership.invitedBy, membership.cards, membership.cardGenerationMin);
+  }
+
+  /** Begins an exchange, if none is under way and it is time; the next look finds its outcome. */
+  try(invitation: Invitation, offer: JoinOffer & { readonly card: GroupCard }): AttemptState {
+    const before = this.#attempt?.invitation === invitation.id ? this.#attempt : null;
+    const isFinal = before?.outcome?.kind === 'refused' && before.outcome.isFinal;
+    if (before !== null && (before.isRunning || isFinal || performance.now() < before.retryAtMs)) return before;
+    const failures = before?.failures ?? 0;
+    const base = { invitation: invitation.id, retryAtMs: 0 };
+    this.#attempt = { ...base, failures, isRunning: true, outcome: before?.outcome ?? null };
+    void carryInvitation(invitation, offer)
+      .catch(
+        (error: Error): Carried => ({
+          kind: 'refused',
+          reason: 'JoinUnreachable',
+          message: error.message,
+          isFinal: false,
+        }),
+      )
+      .then((outcome) => {
+        const retryAtMs = performance.now() + joinRetryMs(failures + 1);
+        this.#attempt = { ...base, failures: failures + 1, isRunning: false, retryAtMs, outcome };
+        this.#onChange();
+      });
+    return this.#attempt;
+  }
+
+  close(): void {
+    this.listener.close();
+  }
+}
