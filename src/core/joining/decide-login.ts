@@ -24,7 +24,15 @@ export type LoginDecision =
   | { readonly kind: 'agree'; readonly login: ApplicationLogin; readonly reason: string }
   | { readonly kind: 'fetch'; readonly from: string; readonly generation: number };
 
-export function decideLogin({ agreed, previousPassword, shown, isGiven, others }: LoginFacts): LoginDecision {
+/** More than groups: two that change the password in the same moment get different generations, and the higher one counts. */
+const RANKS = 64;
+
+function nextGeneration(highest: number, group: string, others: LoginFacts['others']): number {
+  const rank = others.filter((other) => other.group < group).length;
+  return (Math.floor(highest / RANKS) + 1) * RANKS + rank;
+}
+
+export function decideLogin({ group, agreed, previousPassword, shown, isGiven, others }: LoginFacts): LoginDecision {
   const [newest] = others.toSorted((a, b) => b.generation - a.generation || (a.group < b.group ? -1 : 1));
   const highest = newest?.generation ?? 0;
   if (agreed === null) {
@@ -34,7 +42,7 @@ export function decideLogin({ agreed, previousPassword, shown, isGiven, others }
   }
   const isChanged = shown.password !== agreed.password && (isGiven || shown.password !== previousPassword);
   if (isChanged) {
-    const generation = Math.max(agreed.generation, highest) + 1;
+    const generation = nextGeneration(Math.max(agreed.generation, highest), group, others);
     return { kind: 'agree', login: { ...shown, generation }, reason: 'it was changed here' };
   }
   if (newest === undefined || highest <= agreed.generation) return { kind: 'keep' };
