@@ -203,6 +203,17 @@ describe('the port of an agent', () => {
       }
     });
 
+    test('takes requests to join from nobody in particular, and shows them, and the login, to operators alone', async () => {
+      for (const visitor of ['nobody', ...visitors.keys()] as Visitor[]) {
+        assert.equal((await ask(visitor, 'POST', '/v1/join')).status, 503, visitor);
+        // Ours is of group leo, this operator of ait: he may know the login, which nobody has given yet.
+        assert.equal((await ask(visitor, 'GET', '/v1/join-requests')).status, 403, visitor);
+        assert.equal((await ask(visitor, 'POST', '/v1/join-answers')).status, 403, visitor);
+        const login = await ask(visitor, 'GET', '/v1/credentials');
+        assert.equal(login.status, visitor === 'the operator' ? 404 : 403, visitor);
+      }
+    });
+
     test('takes orders from nodes, the operator and people; not from proxies, strangers or nobody', async () => {
       const allowed: Visitor[] = ['another node', 'the operator', 'a person'];
       for (const visitor of ['nobody', ...visitors.keys()] as Visitor[]) {
