@@ -16,7 +16,7 @@ export const LABEL = {
   managedBy: 'app.kubernetes.io/managed-by',
 } as const;
 
-export type WorkloadType = 'postgres' | 'proxy' | 'pooler';
+export type WorkloadType = 'postgres' | 'proxy' | 'pooler' | 'etcd';
 
 /** What a Service selects pods by: never the role, which changes with a failover. */
 export function workloadLabels(of: {

@@ -5,7 +5,9 @@ import {
   durationSchema,
   endpointUrlSchema,
   identifierSchema,
+  objectNameSchema,
   objectRefSchema,
+  resourcesSchema,
 } from './postgres-group-values.ts';
 
 export const bootstrapSchema = z.strictObject({
@@ -111,6 +113,27 @@ export const coordinationSchema = z.strictObject({
     })
     .optional()
     .describe('An etcd of yours; without it, pgspan runs one member for each group.'),
+  etcdMember: z
+    .strictObject({
+      imageName: z
+        .string()
+        .min(1)
+        .max(512)
+        .default('quay.io/coreos/etcd:v3.6.5')
+        .describe('Image with the program `etcd`, 3.4 or later.'),
+      storage: z
+        .strictObject({
+          size: byteQuantitySchema.prefault('2Gi').describe('Size of its volume.'),
+          storageClass: objectNameSchema
+            .optional()
+            .describe("Class of its volume, a fast one if there is a choice; default: the cluster's own."),
+        })
+        .prefault({})
+        .describe('Its volume.'),
+      resources: resourcesSchema.prefault({}).describe('Its processors and memory. Default requests: 50m and 96Mi.'),
+    })
+    .prefault({})
+    .describe("pgspan's own member of etcd in this group. (Kubernetes only.)"),
   preset: z
     .enum(['lan', 'wan'])
     .optional()

@@ -148,3 +148,15 @@ export function parseEndpointUrl(url: string): EndpointUrl {
   const host = (match[2] as string).replace(/^\[|\]$/g, '');
   return { secure: match[1] === 'https', host, port: match[3] === undefined ? null : Number(match[3]) };
 }
+
+const resourceAmountsSchema = z.strictObject({
+  cpu: cpuQuantitySchema.optional().describe('Processors, such as `2` or `500m`.'),
+  memory: byteQuantitySchema.optional().describe('Memory, such as `4Gi`.'),
+});
+
+export const resourcesSchema = z.strictObject({
+  requests: resourceAmountsSchema.prefault({}).describe('What it is guaranteed.'),
+  limits: resourceAmountsSchema
+    .prefault({})
+    .describe('What it may use at most; PostgreSQL is tuned for it, else for the requests.'),
+});

@@ -21,12 +21,12 @@ import { poolerSchema, proxySettingsSchema } from './postgres-group-routing.ts';
 import { schedulingSchema } from './postgres-group-scheduling.ts';
 import {
   byteQuantitySchema,
-  cpuQuantitySchema,
   groupNameSchema,
   hostNameSchema,
   namespaceSchema,
   objectNameSchema,
   objectRefSchema,
+  resourcesSchema,
   secretKeyRefSchema,
 } from './postgres-group-values.ts';
 
@@ -55,18 +55,6 @@ const metadataSchema = z.strictObject({
   namespace: namespaceSchema.default('default').describe('Namespace.'),
   labels: stringMapSchema.optional().describe('Labels.'),
   ...serverMetadataShape,
-});
-
-const resourceAmountsSchema = z.strictObject({
-  cpu: cpuQuantitySchema.optional().describe('Processors, such as `2` or `500m`.'),
-  memory: byteQuantitySchema.optional().describe('Memory, such as `4Gi`.'),
-});
-
-const resourcesSchema = z.strictObject({
-  requests: resourceAmountsSchema.prefault({}).describe('What each node is guaranteed.'),
-  limits: resourceAmountsSchema
-    .prefault({})
-    .describe('What each node may use at most; PostgreSQL is tuned for it, else for the requests.'),
 });
 
 const storageSchema = z.strictObject({

@@ -102,7 +102,7 @@ function formatServices(plan: GlobalPlan, options: PlanTextOptions): string {
 }
 
 /** For servers among themselves; an application has no use for them. */
-const INNER_SERVICES: readonly string[] = ['node', 'discovery', 'headless'];
+const INNER_SERVICES: readonly string[] = ['node', 'discovery', 'headless', 'etcd'];
 
 const SERVICE_WORDS: Readonly<Record<GroupPlan['services'][number]['kind'], string>> = {
   'global-write': 'the write leader, wherever it runs',
@@ -113,6 +113,7 @@ const SERVICE_WORDS: Readonly<Record<GroupPlan['services'][number]['kind'], stri
   discovery: 'any node of this group',
   headless: 'all pods of this group',
   node: 'this node',
+  etcd: "this group's member of etcd",
 };
 
 function formatCommits(plan: GlobalPlan, { width }: PlanTextOptions): string {

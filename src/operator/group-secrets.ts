@@ -22,7 +22,13 @@ import { isConflict } from '../platform/kubernetes/api-error.ts';
 import type { KubeClient } from '../platform/kubernetes/kube-client.ts';
 import { KUBE_KINDS } from '../platform/kubernetes/kube-object.ts';
 import { ownedMetadata } from './objects/metadata.ts';
-import { caKeySecret, nodeTlsSecret, operatorTlsSecret, proxyTlsSecret } from './objects/object-names.ts';
+import {
+  caKeySecret,
+  etcdTlsSecret,
+  nodeTlsSecret,
+  operatorTlsSecret,
+  proxyTlsSecret,
+} from './objects/object-names.ts';
 import type { CertificatePair, Login, RenderInput } from './objects/render-input.ts';
 import { secretTexts } from './stored-object.ts';
 
@@ -142,7 +148,7 @@ interface Holder {
 }
 
 function holdersOf(plan: GlobalPlan, groupPlan: GroupPlan): Holder[] {
-  const { name, nodes, proxies } = groupPlan;
+  const { name, nodes, proxies, etcd } = groupPlan;
   const [proxy] = proxies;
   const operator = operatorName(name);
   return [
@@ -162,6 +168,11 @@ function holdersOf(plan: GlobalPlan, groupPlan: GroupPlan): Holder[] {
     ...(proxy === undefined
       ? []
       : [{ holder: proxy.name, secret: proxyTlsSecret(name), wanted: [{ name: 'tls', request: proxy.certificate }] }]),
+    ...(etcd === null
+      ? []
+      : [
+          { holder: etcd.name, secret: etcdTlsSecret(etcd.name), wanted: [{ name: 'tls', request: etcd.certificate }] },
+        ]),
   ];
 }
 

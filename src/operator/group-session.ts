@@ -4,6 +4,7 @@
  */
 import { AppliedObjects } from './applied-objects.ts';
 import { GroupPeers } from './cards/group-peers.ts';
+import { GroupEtcd } from './etcd/group-etcd.ts';
 import { GroupAgents } from './group-agents.ts';
 import { JoiningSession } from './joining/joining-session.ts';
 import type { SecretMemory } from './group-secrets.ts';
@@ -17,6 +18,7 @@ export class GroupSession {
   readonly peers: GroupPeers;
   readonly joining: JoiningSession;
   readonly applied = new AppliedObjects();
+  readonly etcd = new GroupEtcd();
   readonly secrets: SecretMemory = new Map();
   /** ConfigMaps and Secrets that the manifest names. */
   readonly sources: SourceMemory = new Map();
@@ -54,6 +56,7 @@ export class GroupSession {
     this.agents.close();
     this.peers.close();
     this.joining.close();
+    this.etcd.close();
     this.secrets.clear();
     this.sources.clear();
   }

@@ -14,6 +14,7 @@ export interface GroupSight {
   /** Pods of nodes; of two of one node, the one that is not going. */
   readonly pods: readonly PodFacts[];
   readonly proxyPods: readonly PodFacts[];
+  readonly etcdPods: readonly PodFacts[];
   /** Ordinals of the nodes whose StatefulSets exist. */
   readonly existing: readonly number[];
   readonly retiring: readonly string[];
@@ -42,6 +43,7 @@ export function observeGroup(
   const pods = of('Pod').flatMap((pod) => podFacts(pod) ?? []);
   return {
     proxyPods: pods.filter(({ labels }) => labels[LABEL.workloadType] === 'proxy'),
+    etcdPods: pods.filter(({ labels }) => labels[LABEL.workloadType] === 'etcd'),
     pods: pods
       .filter(({ labels }) => labels[LABEL.node] !== undefined)
       .toSorted((a, b) => Number(a.isTerminating) - Number(b.isTerminating)),

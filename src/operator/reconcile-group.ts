@@ -8,6 +8,7 @@ import { LABEL } from '../api/labels.ts';
 import { ManifestError } from '../api/manifest-error.ts';
 import type { GroupCard } from '../api/group-card.ts';
 import type { PostgresGroup } from '../api/postgres-group.ts';
+import type { TlsTexts } from '../base/mutual-tls.ts';
 import { decideRollingStep } from '../core/rolling/decide-rolling-step.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import { summarizeStatus } from '../core/status/cluster-status.ts';
@@ -24,6 +25,7 @@ import { contradictionText, type PlannedGroups, planGroups } from './cards/plan-
 import { remotePlaces, renderRemote } from './cards/remote-group.ts';
 import { waitForGroups } from './cards/wait-for-groups.ts';
 import type { AgentPlace } from './group-agents.ts';
+import { type EtcdLook, etcdLookMs, otherMembers } from './etcd/group-etcd.ts';
 import type { GroupSession } from './group-session.ts';
 import { dealWithOthers } from './joining/deal-with-others.ts';
 import { joinGroup, joiningOf } from './joining/join-group.ts';
@@ -81,13 +83,13 @@ export async function reconcileGroup(
   await session.joining.load(context.client, group.metadata, session.peers);
   const joining = await joiningOf(context, session, group, sight);
   if (joining.kind !== 'done') {
-    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources });
+    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources, etcd: null });
     return await joinGroup(context, session, object, { group, sight, decision: joining, facts });
   }
   const groups = await observeGroups(context, session, group, sight);
   if (groups.decision.kind === 'wait') {
     const { reason } = groups.decision;
-    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources });
+    const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources, etcd: null });
     return await waitForGroups(context, session, object, { group, sight, groups, reason, facts });
   }
   const { decision: known } = groups;
@@ -109,7 +111,10 @@ export async function reconcileGroup(
     now: new Date(),
     otherAuthorities: groups.authorities,
   });
-  const desired = await renderAll(context, session, { plan, groupPlan, group, sight, secrets, sources }, known.cards);
+  const members = otherMembers(plan, groupPlan.name, [...session.peers.cards.values()]);
+  const etcd = await session.etcd.look({ context, plan, groupPlan, tls: operatorTls(secrets), others: members });
+  const facts = { plan, groupPlan, group, sight, secrets, sources, etcd };
+  const desired = await renderAll(context, session, facts, known.cards);
   const isFirst = [...session.applied.keys].length <= 1;
   const changed = await applyObjects(context, session, desired);
   const deleted = await deleteStale(context, session, desired, identity);
@@ -125,7 +130,7 @@ export async function reconcileGroup(
   await followAgents(session, [...ownPlaces, ...remotePlaces(plan, groupPlan, known.cards)], secrets);
   const isTold = await session.peers.give(session.agents, ownPlaces);
   const others = await dealWithOthers(context, session, object, {
-    input: renderInput(plan, group, factsOf(context, session, { group, sight, secrets, sources })),
+    input: renderInput(plan, group, factsOf(context, session, { group, sight, secrets, sources, etcd: null })),
     sight,
     secrets,
     counted: groups.counted,
@@ -169,12 +174,13 @@ export async function reconcileGroup(
     authorityExpiryMs: secrets.authorityExpiryMs,
     refusal,
   });
-  const acted = await act(context, session, object, decision);
+  const acted = (await act(context, session, object, decision)) || (await etcd?.act()) === true;
   if (acted || others.isChanged) return 0;
   const nextMs = Math.min(
     others.nextLookMs,
     nextLookMs({ isHealthy: healthy, decision, secrets, session }),
     isTold ? REFRESH_MS : TELL_MS,
+    etcdLookMs(etcd),
   );
   return refusal === null ? nextMs : Math.min(nextMs, SOURCES_FRESH_MS);
 }
@@ -259,6 +265,7 @@ async function renderAll(
     sight,
     secrets,
     sources,
+    etcd,
   }: {
     readonly plan: GlobalPlan;
     readonly groupPlan: GroupPlan;
@@ -266,11 +273,12 @@ async function renderAll(
     readonly sight: GroupSight;
     readonly secrets: GroupSecrets;
     readonly sources: AcceptedSources;
+    readonly etcd: EtcdLook | null;
   },
   cards: readonly GroupCard[],
 ): Promise<DesiredObject[]> {
   await readConfigs(context, session, groupPlan);
-  const facts = factsOf(context, session, { group, sight, secrets, sources });
+  const facts = factsOf(context, session, { group, sight, secrets, sources, etcd });
   const input = renderInput(plan, group, facts);
   const access = renderOperatorAccess({ ...group.metadata, uid: session.uid }, context.config);
   const own = renderOperatorSecrets(input, secrets) as DesiredObject['object'][];
@@ -292,11 +300,13 @@ function factsOf(
     sight,
     secrets,
     sources,
+    etcd,
   }: {
     readonly group: PostgresGroup;
     readonly sight: GroupSight;
     readonly secrets: GroupSecrets;
     readonly sources: AcceptedSources;
+    readonly etcd: EtcdLook | null;
   },
 ): GroupFacts {
   const { programImage, imagePullPolicy } = context.config;
@@ -314,6 +324,7 @@ function factsOf(
     storedConfigs: Object.fromEntries(session.configs),
     storedVolumes: sight.storedVolumes,
     volumes: sight.volumes,
+    etcd: etcd?.start ?? null,
     retiring: sight.existing
       .filter((ordinal) => ordinal > group.spec.instances)
       .map((ordinal) => nodeName(group.metadata.name, ordinal))
@@ -387,9 +398,14 @@ function placesOf(groupPlan: GroupPlan, { pods }: GroupSight): AgentPlace[] {
 async function followAgents(
   session: GroupSession,
   places: readonly AgentPlace[],
-  { operator, trustBundle }: GroupSecrets,
+  secrets: GroupSecrets,
 ): Promise<void> {
-  await session.agents.follow(places, { cert: operator.certificate, key: operator.key, ca: trustBundle });
+  await session.agents.follow(places, operatorTls(secrets));
+}
+
+/** With which the operator dials agents, and members of etcd. */
+function operatorTls({ operator, trustBundle }: GroupSecrets): TlsTexts {
+  return { cert: operator.certificate, key: operator.key, ca: trustBundle };
 }
 
 /** @returns true if something was done: look again at once. */

@@ -3,7 +3,9 @@ import type { CertificatePair, GroupFacts } from '../../src/operator/objects/ren
 import type { GlobalPlan } from '../../src/core/topology/plan-types.ts';
 
 export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): GroupFacts {
-  const names = plan.groups.flatMap(({ nodes, proxies }) => [...nodes, ...proxies].map(({ name }) => name));
+  const names = plan.groups.flatMap(({ nodes, proxies, etcd }) =>
+    [...nodes, ...proxies, ...(etcd === null ? [] : [etcd])].map(({ name }) => name),
+  );
   const pairs = (what: string) =>
     Object.fromEntries(
       names.map((name): [string, CertificatePair] => [
@@ -29,6 +31,7 @@ export function groupFacts(plan: GlobalPlan, change: Partial<GroupFacts> = {}): 
     storedConfigs: {},
     storedVolumes: {},
     volumes: [],
+    etcd: null,
     retiring: [],
     ...change,
   };

@@ -2,7 +2,7 @@
  * The agents' files (src/api/agent-config.ts), from the plan and from what only the platform knows: where things run.
  * Both platforms call these and write the result; neither puts a name, a SAN or a setting together by itself.
  */
-import type { InstanceConfig, Peer, ProxyConfig, StoreConfig } from '../../api/agent-config.ts';
+import type { Endpoint, InstanceConfig, Peer, ProxyConfig, StoreConfig } from '../../api/agent-config.ts';
 import { parseEndpointUrl } from '../../api/postgres-group-values.ts';
 import { planIdent } from '../postgresql/hba.ts';
 import { dialHost } from './plan.ts';
@@ -122,8 +122,18 @@ export function renderProxyConfig(plan: GlobalPlan, proxyName: string, placement
 
 const ETCD_PORT = 2379;
 
-/** Where the record is, for a plan whose store is an etcd of the user. @param tls null: the agents' own certificates. */
-export function renderEtcdStore(plan: GlobalPlan, tls: Extract<StoreConfig, { kind: 'etcd' }>['tls']): StoreConfig {
+/**
+ * Where the record is, for a plan whose store is etcd: the user's, or pgspan's own members, that of the asking group first.
+ * @param tls null: the agents' own certificates.
+ */
+export function renderEtcdStore(
+  plan: GlobalPlan,
+  tls: Extract<StoreConfig, { kind: 'etcd' }>['tls'],
+  from?: GroupPlan,
+): StoreConfig {
+  const members = from === undefined ? [] : ownMembers(plan, from);
+  if (plan.coordination.etcdEndpoints.length === 0 && members.length > 0)
+    return { kind: 'etcd', endpoints: members, key: plan.coordination.key, tls: null, secure: true };
   const endpoints = plan.coordination.etcdEndpoints.map(parseEndpointUrl);
   return {
     kind: 'etcd',
@@ -132,6 +142,21 @@ export function renderEtcdStore(plan: GlobalPlan, tls: Extract<StoreConfig, { ki
     tls,
     secure: endpoints.every(({ secure }) => secure),
   };
+}
+
+/** So many voting members are of use, and so many endpoints an agent's file takes. */
+const MEMBERS_MAX = 9;
+
+function ownMembers({ groups }: GlobalPlan, from: GroupPlan): Endpoint[] {
+  return groups
+    .toSorted((a, b) => Number(b.name === from.name) - Number(a.name === from.name))
+    .flatMap(({ etcd }) => (etcd === null ? [] : [etcd]))
+    .slice(0, MEMBERS_MAX)
+    .map(({ addresses, clientPort }) => ({
+      host: addresses[from.internodeTrafficStrategy],
+      address: null,
+      port: clientPort,
+    }));
 }
 
 function renderPeers(plan: GlobalPlan, from: GroupPlan, placement: Placement): Peer[] {

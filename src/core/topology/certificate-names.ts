@@ -67,6 +67,12 @@ export function replicationCertificate(): CertificateRequest {
   };
 }
 
+/** Server for the agents and the other members, client of these. */
+export function etcdCertificate(group: PostgresGroup, member: string, naming: NamingContext): CertificateRequest {
+  const names = [...namesOf(member, group, naming), ...publishedOf(member, naming)];
+  return request(member, names, identityUri(naming.globalCluster, group.metadata.name, member));
+}
+
 function namesOf(service: string, group: PostgresGroup, { clusterDomain }: NamingContext): string[] {
   const { dns } = group.spec.connectivity;
   return [

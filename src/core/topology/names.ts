@@ -14,6 +14,9 @@ export const SUPERUSER = 'postgres';
 export const POSTGRES_PORT = 5432;
 /** Where agents listen in pods: a free one beside PostgreSQL's; the local platform has a choice of its own. */
 export const AGENT_PORT = 5480;
+/** etcd's own. */
+export const ETCD_CLIENT_PORT = 2379;
+export const ETCD_PEER_PORT = 2380;
 
 export const nodeName = (group: string, ordinal: number): string => `${group}-${ordinal}`;
 export const proxyName = (group: string, ordinal: number): string => `${group}-proxy-${ordinal}`;

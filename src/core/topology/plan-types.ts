@@ -94,6 +94,8 @@ export interface GroupPlan {
   readonly services: readonly ServicePlan[];
   readonly nodes: readonly NodePlan[];
   readonly proxies: readonly ProxyPlan[];
+  /** pgspan's own member of etcd in this group; null: the record is elsewhere, or this group holds none. */
+  readonly etcd: EtcdMemberPlan | null;
   readonly proxyLimits: ProxyLimitsPlan;
   readonly settings: readonly Setting[];
   readonly hba: readonly string[];
@@ -122,14 +124,15 @@ export type ServiceKind =
   | 'node'
   | 'global-write'
   | 'global-read'
-  | 'pooler';
+  | 'pooler'
+  | 'etcd';
 
 /** A Service as Kubernetes will have it, the user's template merged in. */
 export interface ServicePlan {
   readonly name: string;
   readonly kind: ServiceKind;
   readonly type: 'ClusterIP' | 'NodePort' | 'LoadBalancer' | 'Headless';
-  /** Where clients connect. */
+  /** Where clients connect: PostgreSQL's, or etcd's. */
   readonly port: number;
   /** One for each domain, the main one first; empty for a headless Service, which is not published. */
   readonly fqdns: readonly string[];
@@ -171,6 +174,18 @@ export interface ProxyPlan {
   readonly ordinal: number;
   readonly certificate: CertificateRequest;
   readonly read: boolean;
+}
+
+export interface EtcdMemberPlan {
+  /** `<group>-etcd`: the member, its Service, the host in its URLs. */
+  readonly name: string;
+  readonly group: string;
+  readonly addresses: NodeAddresses;
+  readonly clientPort: number;
+  readonly peerPort: number;
+  /** What the other members dial; the same text everywhere, since etcd tells members apart by it. */
+  readonly peerUrl: string;
+  readonly certificate: CertificateRequest;
 }
 
 export interface ProxyLimitsPlan {

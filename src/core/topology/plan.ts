@@ -10,6 +10,7 @@ import { durationMs } from '../../api/postgres-group-values.ts';
 import { planHba, planIdent } from '../postgresql/hba.ts';
 import { planSettings } from '../postgresql/settings.ts';
 import { type NamingContext, nodeCertificate, proxyCertificate, replicationCertificate } from './certificate-names.ts';
+import { planEtcdMember } from './etcd-plan.ts';
 import { globalConnections, groupConnections } from './connections.ts';
 import { fqdn, nodeName, POSTGRES_PORT, proxyName, REPLICATION_USER, slotName, SUPERUSER } from './names.ts';
 import type {
@@ -75,9 +76,10 @@ export function planGlobalCluster(groups: readonly PostgresGroup[], options: Pla
       internodeTrafficStrategy: group.spec.connectivity.internodeTrafficStrategy,
       clientTrafficStrategy: group.spec.connectivity.clientTrafficStrategy,
       dns: dnsEntries(group),
-      services: planServices(group),
+      services: planServices(group, shared.coordination),
       nodes,
       proxies: planProxies(group, naming),
+      etcd: planEtcdMember(group, naming, shared.coordination),
       proxyLimits: planProxyLimits(group),
       settings: settings[dataGroups.indexOf(group)] ?? [],
       hba: planHba({

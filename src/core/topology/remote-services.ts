@@ -5,7 +5,15 @@
 import { isIP } from 'node:net';
 import type { GroupCard } from '../../api/group-card.ts';
 import type { TrafficStrategy } from '../../api/postgres-group.ts';
-import { AGENT_PORT, discoveryService, etcdMember, nodeName, POSTGRES_PORT } from './names.ts';
+import {
+  AGENT_PORT,
+  discoveryService,
+  ETCD_CLIENT_PORT,
+  ETCD_PEER_PORT,
+  etcdMember,
+  nodeName,
+  POSTGRES_PORT,
+} from './names.ts';
 
 export interface RemoteService {
   readonly name: string;
@@ -16,6 +24,11 @@ export interface RemoteService {
     | { readonly kind: 'addresses'; readonly addresses: readonly string[] };
   readonly ports: readonly { readonly name: string; readonly port: number }[];
 }
+
+const ETCD_PORTS = [
+  { name: 'client', port: ETCD_CLIENT_PORT },
+  { name: 'peer', port: ETCD_PEER_PORT },
+] as const;
 
 export interface RemoteServicesPlan {
   readonly services: readonly RemoteService[];
@@ -48,15 +61,9 @@ export function planRemoteServices(strategy: TrafficStrategy, cards: readonly Gr
     const discovery = discoveryService(group);
     add(discovery, published[discovery] ?? Object.values(podAddresses), NODE_PORTS);
     const member = etcdMember(group);
-    if (etcd !== null && etcd.host !== member)
-      add(
-        member,
-        [etcd.host],
-        [
-          { name: 'client', port: etcd.clientPort },
-          { name: 'peer', port: etcd.peerPort },
-        ],
-      );
+    // Before it runs as well: the others must reach a member that is about to join.
+    const told = etcd === null || etcd.host === member ? [] : [etcd.host];
+    add(member, published[member] ?? [podAddresses[member] ?? told].flat(), ETCD_PORTS);
   }
   return { services, unreachable };
 }

@@ -5,6 +5,9 @@ import type { ServiceTemplate } from '../../api/postgres-group-connectivity.ts';
 import {
   AGENT_PORT,
   discoveryService,
+  ETCD_CLIENT_PORT,
+  ETCD_PEER_PORT,
+  etcdMember,
   fqdn,
   headlessService,
   nodeName,
@@ -13,7 +16,8 @@ import {
   readService,
   writeService,
 } from './names.ts';
-import type { ServiceKind, ServicePlan } from './plan-types.ts';
+import { holdsEtcdMember } from './etcd-plan.ts';
+import type { CoordinationPlan, ServiceKind, ServicePlan } from './plan-types.ts';
 import {
   applyServiceTemplate,
   type PlaceholderValues,
@@ -21,12 +25,16 @@ import {
   type ServicePort,
 } from './service-template.ts';
 
-export function planServices(group: PostgresGroup): ServicePlan[] {
-  return draftServices(group).map((draft) => {
+export function planServices(
+  group: PostgresGroup,
+  coordination: Omit<CoordinationPlan, 'key'> = { store: 'platform', etcdEndpoints: [] },
+): ServicePlan[] {
+  return draftServices(group, holdsEtcdMember(group, coordination)).map((draft) => {
     const { labels, annotations, spec } = applyServiceTemplate(draft.generated, draft.template, draft.values);
     const type = draft.kind === 'headless' ? 'Headless' : (spec.type as ServicePlan['type']);
     const fqdns = draft.kind === 'headless' ? [] : fqdnsOf(draft.name, group);
-    return { name: draft.name, kind: draft.kind, type, port: POSTGRES_PORT, fqdns, labels, annotations, spec };
+    const port = draft.kind === 'etcd' ? ETCD_CLIENT_PORT : POSTGRES_PORT;
+    return { name: draft.name, kind: draft.kind, type, port, fqdns, labels, annotations, spec };
   });
 }
 
@@ -56,9 +64,10 @@ const TEMPLATE_FIELDS: Readonly<Record<ServiceKind, TemplateField | null>> = {
   headless: null,
   node: 'nodeServiceTemplate',
   pooler: null,
+  etcd: null,
 };
 
-export function draftServices(group: PostgresGroup): ServiceDraft[] {
+export function draftServices(group: PostgresGroup, hasEtcd = false): ServiceDraft[] {
   const { metadata, spec } = group;
   const globalCluster = globalClusterName(group);
   const hasProxies = spec.instances > 0 && spec.proxySettings.instances > 0;
@@ -71,8 +80,8 @@ export function draftServices(group: PostgresGroup): ServiceDraft[] {
       kind,
       generated: generate(kind, name, group),
       templateField: field,
-      template: field === null ? undefined : spec.connectivity[field],
-      values: kind === 'node' ? { node: name, ...values } : values,
+      template: kind === 'etcd' ? etcdTemplate(group) : field === null ? undefined : spec.connectivity[field],
+      values: kind === 'node' || kind === 'etcd' ? { node: name, ...values } : values,
     };
   };
   const nodes = Array.from({ length: spec.instances }, (_, index) => draft('node', nodeName(metadata.name, index + 1)));
@@ -86,7 +95,16 @@ export function draftServices(group: PostgresGroup): ServiceDraft[] {
       ? [draft('discovery', discoveryService(metadata.name)), draft('headless', headlessService(metadata.name))]
       : []),
     ...nodes,
+    ...(hasEtcd ? [draft('etcd', etcdMember(metadata.name))] : []),
   ];
+}
+
+/** Published like the nodes: other groups' members dial it. Ports are its own. */
+function etcdTemplate({ spec: { connectivity } }: PostgresGroup): ServiceTemplate | undefined {
+  const template = connectivity.nodeServiceTemplate;
+  if (template === undefined) return undefined;
+  const { ports: _ports, ...rest } = (template.spec ?? {}) as Record<string, unknown>;
+  return { ...template, ...(template.spec === undefined ? {} : { spec: rest }) } as ServiceTemplate;
 }
 
 /** Workload behind a Service, and the name of the container port that its port leads to. */
@@ -99,26 +117,38 @@ const TARGETS: Readonly<Record<ServiceKind, { readonly workload: WorkloadType; r
   discovery: { workload: 'postgres', targetPort: 'postgres' },
   headless: { workload: 'postgres', targetPort: 'postgres' },
   node: { workload: 'postgres', targetPort: 'postgres' },
+  etcd: { workload: 'etcd', targetPort: 'client' },
 };
 
 function generate(kind: ServiceKind, name: string, group: PostgresGroup): ServiceParts {
   const { workload, targetPort } = TARGETS[kind];
   const groupName = group.metadata.name;
   const ofNode = kind === 'node' ? { [LABEL.node]: name } : {};
-  const ports: ServicePort[] = [{ name: 'postgres', port: POSTGRES_PORT, targetPort, protocol: 'TCP' }];
-  // Other servers reach the agent by the same name.
-  if (workload === 'postgres') ports.push({ name: 'agent', port: AGENT_PORT, targetPort: 'agent', protocol: 'TCP' });
+  const ports = portsOf(workload, targetPort);
   return {
     labels: { ...objectLabels({ globalCluster: globalClusterName(group), group: groupName, workload }), ...ofNode },
     annotations: {},
     spec: {
       ...typeSpec(kind, group),
       // Agents must reach each other before PostgreSQL is ready: to elect, and to clone (requirement E4).
-      ...(workload === 'postgres' ? { publishNotReadyAddresses: true } : {}),
+      ...(workload === 'postgres' || workload === 'etcd' ? { publishNotReadyAddresses: true } : {}),
       selector: { ...workloadLabels({ group: groupName, workload }), ...ofNode },
       ports,
     },
   };
+}
+
+function portsOf(workload: WorkloadType, targetPort: string): ServicePort[] {
+  const port = (name: string, number: number, target = name): ServicePort => ({
+    name,
+    port: number,
+    targetPort: target,
+    protocol: 'TCP',
+  });
+  if (workload === 'etcd') return [port('client', ETCD_CLIENT_PORT), port('peer', ETCD_PEER_PORT)];
+  const postgres = port('postgres', POSTGRES_PORT, targetPort);
+  // Other servers reach the agent by the same name.
+  return workload === 'postgres' ? [postgres, port('agent', AGENT_PORT)] : [postgres];
 }
 
 /** ClusterIP unless the load balancer says otherwise (A4, C6). */

@@ -73,13 +73,6 @@ const UNBUILT: readonly UnbuiltRule[] = [
     isAsked: (spec) => spec.coordination.store === 'kubernetes',
   },
   {
-    path: 'coordination.store',
-    reason:
-      'on Kubernetes pgspan runs no members of etcd yet; name those of an etcd of yours in coordination.etcd.endpoints',
-    isAsked: (spec) => spec.coordination.store === 'etcd' && spec.coordination.etcd === undefined,
-    actor: 'kubernetes',
-  },
-  {
     path: 'coordination.etcd.secretRef',
     reason: KUBERNETES,
     isAsked: (spec) => spec.coordination.etcd?.secretRef !== undefined,

@@ -1,11 +1,12 @@
 /**
  * The other groups in one look at a group: what is known of them, whom to ask, what to tell. The decision is core/cards.
  */
+import type { GroupCard } from '../../api/group-card.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import type { GroupsDecision } from '../../core/cards/decide-groups.ts';
 import { countedGroups, decideGroups } from '../../core/cards/decide-groups.ts';
 import { ownCard } from '../../core/cards/own-card.ts';
-import type { GlobalPlan } from '../../core/topology/plan-types.ts';
+import type { EtcdMemberPlan, GlobalPlan } from '../../core/topology/plan-types.ts';
 import { LABEL } from '../../api/labels.ts';
 import { KUBE_KINDS } from '../../platform/kubernetes/kube-object.ts';
 import type { GroupSession } from '../group-session.ts';
@@ -72,10 +73,10 @@ export function tellGroups(
   sight: GroupSight,
   { plan, secrets }: { readonly plan: GlobalPlan; readonly secrets: GroupSecrets },
 ): DesiredObject {
-  const { group } = input;
+  const { group, groupPlan } = input;
   const podAddresses = Object.fromEntries(
-    sight.pods.flatMap(({ labels, address, isTerminating }) => {
-      const node = labels[LABEL.node];
+    [...sight.pods, ...sight.etcdPods].flatMap(({ labels, address, isTerminating }) => {
+      const node = labels[LABEL.workloadType] === 'etcd' ? groupPlan.etcd?.name : labels[LABEL.node];
       return node === undefined || address === null || isTerminating ? [] : [[node, address] as const];
     }),
   );
@@ -91,7 +92,7 @@ export function tellGroups(
       published: sight.published,
       podAddresses,
       caBundle: secrets.authority.authorityPem,
-      etcd: before?.etcd ?? null,
+      etcd: session.etcd.hasMember && groupPlan.etcd !== null ? etcdEntry(groupPlan.etcd, sight.published) : null,
       credentialsGeneration: session.joining.login.login?.generation ?? 0,
       admits: session.peers.admits,
       left: session.joining.isLeaving,
@@ -102,6 +103,14 @@ export function tellGroups(
     key: `/ConfigMap/${name}`,
     object: { apiVersion: 'v1', kind: 'ConfigMap', metadata: ownedMetadata(input, name), data: session.peers.texts() },
   };
+}
+
+/** By what its load balancer got, else by its name outside. */
+function etcdEntry(
+  { name, addresses, clientPort, peerPort }: EtcdMemberPlan,
+  published: GroupSight['published'],
+): NonNullable<GroupCard['etcd']> {
+  return { host: published[name]?.[0] ?? addresses.FQDN, clientPort, peerPort };
 }
 
 /** Asks the other groups, with the certificate and the trust of this moment. Throws TlsFilesError. */

@@ -18,6 +18,12 @@ export const dnsConfigMap = (group: string): string => `${group}-dns-config`;
 export const proxyTlsSecret = (group: string): string => `${group}-proxy-tls`;
 export const instanceAccount = (group: string): string => `${group}-instance`;
 export const proxyAccount = (group: string): string => `${group}-proxy`;
+/** pgspan's own member of etcd: StatefulSet, ConfigMap and Service are called as the member. */
+export const etcdStatefulSet = (member: string): string => member;
+export const etcdConfigMap = (member: string): string => member;
+export const etcdTlsSecret = (member: string): string => `${member}-tls`;
+export const etcdVolumeClaim = (member: string): string => `${VOLUME_CLAIM_TEMPLATE}-${member}-0`;
+export const etcdAccount = (member: string): string => member;
 /** The record's Lease. */
 export const recordLease = (globalCluster: string): string => globalCluster;
 /** What only the operator reads. */

@@ -1,6 +1,6 @@
 /** What the pods of nodes and of proxies have in common. They pass the Pod Security Standard `restricted`. */
 import { createHash } from 'node:crypto';
-import { workloadLabels } from '../../api/labels.ts';
+import { type WorkloadType, workloadLabels } from '../../api/labels.ts';
 import type { Container, PodSpec, PodTemplate, Probe } from '../../platform/kubernetes/object-types.ts';
 import { POD_UID } from './pod-places.ts';
 import type { RenderInput } from './render-input.ts';
@@ -36,7 +36,7 @@ export type Scheduling = Pick<
  * Apart from each other where the cluster can, by machine and by zone. Preferred and not required: a group of three must
  * start on a cluster of one machine, and a lost pod must come back where there is room.
  */
-export function schedulingOf({ groupPlan, group }: RenderInput, workload: 'postgres' | 'proxy'): Scheduling {
+export function schedulingOf({ groupPlan, group }: RenderInput, workload: WorkloadType): Scheduling {
   const { priorityClassName, nodeSelector, tolerations } = group.spec.scheduling;
   const labelSelector = { matchLabels: workloadLabels({ group: groupPlan.name, workload }) };
   return {

@@ -23,6 +23,10 @@ export const SUPERUSER_FOLDER = '/etc/pgspan/superuser';
 /** Passwords of the manifest's roles, one file each. */
 export const ROLES_FOLDER = '/etc/pgspan/roles';
 export const ETCD_TLS_FOLDER = '/etc/pgspan/etcd';
+/** The volume of pgspan's own member of etcd; each membership has a folder below it. */
+export const ETCD_VOLUME_FOLDER = '/var/lib/etcd';
+/** Health and metrics of etcd, plain HTTP. */
+export const ETCD_HEALTH_PORT = 2381;
 /** Where Kubernetes mounts a pod's token and the CA of its API, and renews both. */
 export const SERVICE_ACCOUNT_FOLDER = '/var/run/secrets/kubernetes.io/serviceaccount';
 

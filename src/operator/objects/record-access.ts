@@ -5,9 +5,10 @@
  * Without its record a database is not started again, since nobody could say who holds all of it. So the Lease stays as long as
  * the volumes do: their claims own it, and a group that is made again on kept volumes goes on. The last claim takes it along.
  */
+import type { WorkloadType } from '../../api/labels.ts';
 import type { Lease, Role, RoleBinding, ServiceAccount } from '../../platform/kubernetes/object-types.ts';
 import { type MetadataOptions, ownedMetadata } from './metadata.ts';
-import { instanceAccount, proxyAccount, recordLease } from './object-names.ts';
+import { etcdAccount, instanceAccount, proxyAccount, recordLease } from './object-names.ts';
 import type { RenderInput } from './render-input.ts';
 import { usesLease } from './store-config.ts';
 
@@ -15,6 +16,7 @@ export function renderRecordAccess(input: RenderInput): (Lease | ServiceAccount 
   const { plan, groupPlan } = input;
   const accounts = [account(input, instanceAccount(groupPlan.name), 'postgres')];
   if (groupPlan.proxies.length > 0) accounts.push(account(input, proxyAccount(groupPlan.name), 'proxy'));
+  if (groupPlan.etcd !== null) accounts.push(account(input, etcdAccount(groupPlan.etcd.name), 'etcd'));
   if (!usesLease(input)) return accounts;
   const name = instanceAccount(groupPlan.name);
   const lease: Lease = {
@@ -54,7 +56,7 @@ function ownedByVolumes({ facts: { volumes } }: RenderInput): MetadataOptions {
 }
 
 /** Tokens are mounted by the pods that need one, not by everything that may use the account. */
-function account(input: RenderInput, name: string, workload: 'postgres' | 'proxy'): ServiceAccount {
+function account(input: RenderInput, name: string, workload: WorkloadType): ServiceAccount {
   return {
     apiVersion: 'v1',
     kind: 'ServiceAccount',

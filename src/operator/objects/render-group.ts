@@ -9,6 +9,7 @@ import type { GlobalPlan } from '../../core/topology/plan-types.ts';
 import type { GroupObject } from '../../platform/kubernetes/object-types.ts';
 import { renderConfigMaps, renderTrustBundle } from './config-maps.ts';
 import { renderDisruptionBudgets } from './disruption-budgets.ts';
+import { renderEtcdConfig, renderEtcdMember } from './etcd-member.ts';
 import { renderNetworkPolicies } from './network-policies.ts';
 import { renderProxyDeployment } from './proxy-deployment.ts';
 import { renderRecordAccess } from './record-access.ts';
@@ -31,9 +32,11 @@ export function renderGroup(plan: GlobalPlan, group: PostgresGroup, facts: Group
     renderTrustBundle(input),
     ...renderSecrets(input),
     ...renderConfigMaps(input),
+    ...renderEtcdConfig(input),
     ...renderServices(input),
     ...renderDisruptionBudgets(input),
     ...renderNetworkPolicies(input),
+    ...renderEtcdMember(input),
     ...renderStatefulSets(input),
     ...(deployment === null ? [] : [deployment]),
   ];

@@ -14,6 +14,15 @@ export interface Login {
   readonly password: string;
 }
 
+export interface EtcdStart {
+  /** What the operator wants to find again, kept beside the member's settings. */
+  readonly memoryText: string;
+  /** Folder of this membership, below the volume. */
+  readonly folder: string;
+  readonly initialCluster: string;
+  readonly initialClusterState: 'new' | 'existing';
+}
+
 /** Read from the cluster, or made by the operator, before anything is rendered. */
 export interface GroupFacts {
   /** uid of the PostgresGroup: it owns all objects, so that they go with it. */
@@ -47,6 +56,8 @@ export interface GroupFacts {
   readonly storedVolumes: Readonly<Record<string, { readonly size: string; readonly storageClass: string | null }>>;
   /** Claims of nodes' volumes: the record lives as long as one of them (record-access.ts). */
   readonly volumes: readonly { readonly name: string; readonly uid: string }[];
+  /** How the own member of etcd is started; null: there is none, or not yet. */
+  readonly etcd: EtcdStart | null;
   /** Nodes that give up their vote, because the manifest asks for fewer (core/rolling/plan-in-transition.ts). */
   readonly retiring: readonly string[];
 }

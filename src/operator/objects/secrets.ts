@@ -2,9 +2,10 @@
 import { type ConnectionSpec, formatJdbc, formatPgpass, formatUri } from '../../core/connection/formats.ts';
 import { appSecret, SUPERUSER, superuserSecret } from '../../core/topology/names.ts';
 import type { ConnectionPlan } from '../../core/topology/plan-types.ts';
+import type { WorkloadType } from '../../api/labels.ts';
 import type { Secret } from '../../platform/kubernetes/object-types.ts';
 import { ownedMetadata } from './metadata.ts';
-import { nodeTlsSecret, proxyTlsSecret, rolesSecret } from './object-names.ts';
+import { etcdTlsSecret, nodeTlsSecret, proxyTlsSecret, rolesSecret } from './object-names.ts';
 import { APP_FOLDER } from './pod-places.ts';
 import type { CertificatePair, Login, RenderInput } from './render-input.ts';
 
@@ -22,6 +23,9 @@ export function renderSecrets(input: RenderInput): Secret[] {
     proxy === undefined
       ? []
       : [tlsSecret(input, proxyTlsSecret(groupPlan.name), pairOf(facts.certificates, proxy.name), {}, 'proxy')];
+  const { etcd } = groupPlan;
+  if (etcd !== null)
+    proxies.push(tlsSecret(input, etcdTlsSecret(etcd.name), pairOf(facts.certificates, etcd.name), {}, 'etcd'));
   if (groupPlan.nodes.length === 0) return proxies;
   const logins = [loginSecret(input, appSecret(groupPlan.name), facts.app)];
   if (groupPlan.bootstrap.superuserAccess) {
@@ -54,7 +58,7 @@ function tlsSecret(
   name: string,
   { certificate, key }: CertificatePair,
   more: Readonly<Record<string, string>>,
-  workload: 'postgres' | 'proxy' = 'postgres',
+  workload: WorkloadType = 'postgres',
 ): Secret {
   return {
     apiVersion: 'v1',

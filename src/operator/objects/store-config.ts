@@ -1,4 +1,4 @@
-/** Where the agents of a group find the record: the Lease of this cluster, or an etcd of the user (requirement F1). */
+/** Where the agents of a group find the record: the Lease of this cluster, pgspan's own etcd, or one of the user (requirement F1). */
 import type { StoreConfig } from '../../api/agent-config.ts';
 import { renderEtcdStore } from '../../core/topology/agent-config.ts';
 import { recordLease } from './object-names.ts';
@@ -26,7 +26,7 @@ export function storeConfig(input: Pick<RenderInput, 'plan' | 'groupPlan' | 'gro
       caFile: `${SERVICE_ACCOUNT_FOLDER}/ca.crt`,
     };
   }
-  if (etcdTlsSecret(input) === null) return renderEtcdStore(plan, null);
+  if (etcdTlsSecret(input) === null) return renderEtcdStore(plan, null, groupPlan);
   return renderEtcdStore(plan, {
     certFile: `${ETCD_TLS_FOLDER}/tls.crt`,
     keyFile: `${ETCD_TLS_FOLDER}/tls.key`,

@@ -152,6 +152,9 @@ export interface Container {
   readonly command: readonly string[];
   readonly args?: readonly string[];
   readonly env?: readonly { readonly name: string; readonly value: string }[];
+  /** All keys of a ConfigMap as they are when the container starts. */
+  readonly envFrom?: readonly { readonly configMapRef: { readonly name: string } }[];
+  readonly terminationMessagePolicy?: 'FallbackToLogsOnError';
   readonly ports?: readonly { readonly name: string; readonly containerPort: number; readonly protocol: 'TCP' }[];
   readonly startupProbe?: Probe;
   readonly livenessProbe?: Probe;
@@ -167,7 +170,7 @@ export interface Container {
 }
 
 export interface Probe {
-  readonly httpGet: { readonly path: string; readonly port: string; readonly scheme: 'HTTPS' };
+  readonly httpGet: { readonly path: string; readonly port: string; readonly scheme: 'HTTPS' | 'HTTP' };
   readonly periodSeconds: number;
   readonly timeoutSeconds: number;
   readonly failureThreshold: number;

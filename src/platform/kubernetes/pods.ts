@@ -50,11 +50,13 @@ const podSchema = z.looseObject({
 });
 type RawPod = z.infer<typeof podSchema>;
 
+const WORKLOADS = ['postgres', 'proxy', 'pooler', 'etcd'] as const;
+
 export interface GroupPod {
   readonly name: string;
   readonly namespace: string;
   readonly group: string;
-  readonly workload: 'postgres' | 'proxy' | 'pooler' | 'other';
+  readonly workload: 'postgres' | 'proxy' | 'pooler' | 'etcd' | 'other';
   /** Of PostgreSQL's pods, else null. */
   readonly node: string | null;
   /** The first container: it is the one that everything happens in. */
@@ -80,7 +82,7 @@ export function readPod(object: KubeObject): GroupPod {
     name: pod.metadata.name,
     namespace: pod.metadata.namespace,
     group: labels[LABEL.group] ?? '',
-    workload: workload === 'postgres' || workload === 'proxy' || workload === 'pooler' ? workload : 'other',
+    workload: WORKLOADS.find((known) => known === workload) ?? 'other',
     node: labels[LABEL.node] ?? null,
     container: container?.name ?? '',
     command: container?.command ?? [],
