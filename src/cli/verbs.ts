@@ -73,6 +73,16 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./dns.ts')).dnsCommand(),
   },
   {
+    name: 'invite',
+    summary: 'print a token with which a group of another cluster may join',
+    load: async () => (await import('./invite.ts')).inviteCommand(),
+  },
+  {
+    name: 'join',
+    summary: 'let a group join the global cluster that a token invites it to',
+    load: async () => (await import('./join.ts')).joinCommand(),
+  },
+  {
     name: 'install',
     summary: 'print what a Kubernetes cluster needs before the first group',
     load: async () => (await import('./install.ts')).installCommand(),

@@ -337,7 +337,8 @@ function notInstalled({ name }: KubeContext): UserError {
 }
 
 /** With what to do; anything else stays what it is. */
-function asUserError(error: unknown, { name }: KubeContext): unknown {
+/** What a person can do about an error of the API server. */
+export function asUserError(error: unknown, { name }: KubeContext): unknown {
   if (error instanceof ApiError) {
     const isRight = error.status === 401 || error.status === 403;
     return new UserError({
