@@ -4,6 +4,7 @@ import type { KubeObject } from '../platform/kubernetes/kube-object.ts';
 import { KUBE_KINDS, type KubeKindName } from '../platform/kubernetes/kube-object.ts';
 import { refOf } from '../platform/kubernetes/kube-client.ts';
 import type { GroupSession } from './group-session.ts';
+import { withoutBalancer } from './objects/balancer-class.ts';
 import { caKeySecret, operatorTlsSecret } from './objects/object-names.ts';
 import { type DesiredObject, objectKey, OWNED_KINDS, staleObjects } from './objects/render-group.ts';
 import { type OperatorContext, WATCHED_KINDS, type WatchedKind } from './operator-context.ts';
@@ -24,6 +25,8 @@ export async function applyObjects(
   for (const { key, object } of desired) {
     const cache = cacheOf(context, object.kind);
     const live = cache === null ? null : cache.get(object.metadata.namespace, object.metadata.name);
+    const first = withoutBalancer(live, object);
+    if (first !== null) await context.client.apply(first);
     const result = await session.applied.apply(context.client, key, object, live);
     if (result.object !== null) cache?.put(result.object);
     if (result.isChanged) changed.push(key);

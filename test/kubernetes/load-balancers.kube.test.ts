@@ -201,8 +201,11 @@ describe('load balancers', { ...needs('kubernetes', 'kubectl', 'external-dns'), 
   }
 
   test('with a class of its own: the host name that its provider says comes into the certificates', async () => {
-    await change({ enabled: true, scope: 'group' });
     await change({ enabled: true, scope: 'node', loadBalancerClass: NOBODYS_CLASS });
+    await waitUntil('the load balancers of the other class are gone', SOON, async () => {
+      const { addresses = [] } = await status();
+      return addresses.every(({ hosts }) => hosts.length === 0);
+    });
     const hostname = 'lb-1.provider.example';
     const got = { status: { loadBalancer: { ingress: [{ hostname: `${hostname.toUpperCase()}.` }] } } };
     await inside('patch', 'service', 'leo-1', '--subresource=status', '--type=merge', '-p', JSON.stringify(got));
@@ -214,7 +217,7 @@ describe('load balancers', { ...needs('kubernetes', 'kubectl', 'external-dns'), 
 
   test('that have host names: clients connect by them', { ...needs('balancer-hostnames') }, async () => {
     const [key = '', value = ''] = (BALANCER_HOSTNAME ?? '').split('=');
-    await change({ enabled: true, scope: 'group' });
+    await change({ enabled: false });
     await change({ enabled: true, scope: 'node' }, { [key]: value });
     const hosts = await waitUntil('load balancers have host names', SOON, async () => {
       const found = await hostsOf([...NODES, 'leo']);
