@@ -34,11 +34,13 @@ const inside = (...words: string[]) => kubectl(['-n', NAMESPACE, ...words]);
 const onNode = (node: string) => ({ namespace: NAMESPACE, pod: `${node}-0`, container: 'postgres' });
 const fqdn = (name: string) => `${name}.${DOMAIN}`;
 
-function manifest(strategy: Strategy, extraRules: Rule[] = []): string {
+type Dns = { domain: string; additional?: { domain: string }[] };
+
+function manifest(strategy: Strategy, extraRules: Rule[] = [], dns: Dns = { domain: DOMAIN }): string {
   const published = { metadata: { annotations: { 'external-dns.alpha.kubernetes.io/hostname': '{fqdn}' } } };
   return threeNodes({
     connectivity: {
-      dns: { domain: DOMAIN },
+      dns,
       internodeTrafficStrategy: strategy,
       ...(strategy === 'SplitDNS' ? { splitDNS: { extraRules } } : {}),
       loadBalancer: { enabled: true, scope: 'node' },
@@ -173,7 +175,7 @@ describe('traffic strategies', { ...needs('kubernetes', 'kubectl', 'external-dns
 
   test('FQDN of a domain that nobody publishes, under writes: servers keep the names by which they reach each other', async (t) => {
     const result = await underWrites(async () => {
-      await cluster.apply(manifest('FQDN').replaceAll(DOMAIN, 'nowhere.invalid'));
+      await cluster.apply(manifest('FQDN', [], { domain: 'nowhere.invalid', additional: [{ domain: DOMAIN }] }));
       const generation = async () =>
         JSON.parse(await inside('get', 'cm', 'leo-1-config', '-o', 'jsonpath={.data.instance\\.json}'));
       await waitUntil('agents have the new names', SOON, async () => {
