@@ -19,6 +19,7 @@ import { findPostgres } from '../../src/platform/postgres-installation.ts';
  * - `registry`: npm, and an npm registry that answers it.
  * - `loopback`: all of 127.0.0.0/8 can be bound (not so on macOS).
  * - `kubernetes`: KUBECONFIG names a file. That of a home is not taken: tests make namespaces and delete them.
+ * - `three-kubernetes`: KUBECONFIG has three contexts at least, of three clusters that reach each other's load balancers.
  * - `kubernetes-faults`: a program that breaks pods and clusters (PGSPAN_FAULTS, test/kubernetes/kit/faults.ts). `kubectl`: the program.
  * - `external-dns`: the Kubernetes cluster publishes the annotation external-dns.alpha.kubernetes.io/hostname of a Service with a
  *   load balancer, and its pods resolve that name (PGSPAN_EXTERNAL_DNS=1).
@@ -42,6 +43,7 @@ export type Requirement =
   | 'loopback'
   | 'kubernetes'
   | 'kubernetes-faults'
+  | 'three-kubernetes'
   | 'kubectl'
   | 'external-dns'
   | 'balancer-hostnames'
@@ -84,6 +86,8 @@ function findProblem(requirement: Requirement): string | undefined {
       return (process.env.PGSPAN_FAULTS ?? '') === ''
         ? 'needs a program that makes faults on Kubernetes (PGSPAN_FAULTS)'
         : undefined;
+    case 'three-kubernetes':
+      return kubernetesContexts() >= 3 ? undefined : 'needs three Kubernetes clusters (contexts of KUBECONFIG)';
     case 'external-dns':
       return (process.env.PGSPAN_EXTERNAL_DNS ?? '') === ''
         ? 'needs a Kubernetes cluster with external-dns (PGSPAN_EXTERNAL_DNS)'
@@ -114,6 +118,12 @@ function findProblem(requirement: Requirement): string | undefined {
     default:
       return postgresProblem(Number(requirement.slice('postgres>='.length)));
   }
+}
+
+function kubernetesContexts(): number {
+  if ((process.env.KUBECONFIG ?? '') === '') return 0;
+  const { stdout } = spawnSync('kubectl', ['config', 'get-contexts', '-o', 'name'], { encoding: 'utf8' });
+  return (stdout ?? '').split('\n').filter((name) => name !== '').length;
 }
 
 function postgresProblem(majorMin: number): string | undefined {

@@ -20,9 +20,10 @@ export function sharedProblems(groups: readonly PostgresGroup[]): ManifestProble
 
 /** True if these are all groups: nobody else is to be joined or found. */
 export function isWholeCluster(groups: readonly PostgresGroup[]): boolean {
+  const names = new Set(groups.map(({ metadata }) => metadata.name));
   return groups.every(
     ({ spec: { globalCluster } }) =>
-      globalCluster.peers.length === 0 && globalCluster.discovery.length === 0 && globalCluster.join === undefined,
+      globalCluster.peers.every(({ group }) => names.has(group)) && globalCluster.discovery.length === 0 && globalCluster.join === undefined,
   );
 }
 

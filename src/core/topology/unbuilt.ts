@@ -45,12 +45,6 @@ const UNBUILT: readonly UnbuiltRule[] = [
   { path: 'instances', reason: 'witness groups are not built yet', isAsked: (spec) => spec.instances === 0 },
   { path: 'role', reason: 'read-only groups are not built yet', isAsked: (spec) => spec.role === 'readOnly' },
   {
-    path: 'globalCluster.peers',
-    reason: 'the local platform is given all groups at once',
-    isAsked: (spec) => spec.globalCluster.peers.length > 0,
-    actor: 'local',
-  },
-  {
     path: 'globalCluster.join',
     reason: 'the local platform is given all groups at once',
     isAsked: (spec) => spec.globalCluster.join !== undefined,
@@ -61,11 +55,6 @@ const UNBUILT: readonly UnbuiltRule[] = [
     reason: 'the local platform is given all groups at once',
     isAsked: (spec) => spec.globalCluster.discovery.length > 0,
     actor: 'local',
-  },
-  {
-    path: 'globalCluster.credentialsSecretRef',
-    reason: KUBERNETES,
-    isAsked: (spec) => spec.globalCluster.credentialsSecretRef !== undefined,
   },
   {
     path: 'coordination.store',

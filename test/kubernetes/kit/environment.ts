@@ -1,7 +1,7 @@
 /**
  * What the tests on Kubernetes are given, as from kind or any other cluster:
  *
- *   KUBECONFIG       one context per cluster; a test on one cluster takes the first
+ *   KUBECONFIG       one context per cluster; a test on one cluster takes the first, one on three the first three
  *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
  *   PGSPAN_EXTERNAL_DNS=1   it publishes the host names of external-dns's annotation; tests of names outside need it
@@ -36,8 +36,8 @@ export function context(): string {
 }
 
 /** `kubectl --context FIRST ...`, as a user types it; resolves with what it printed. Rejects with what it said. */
-export async function kubectl(words: readonly string[], input?: string): Promise<string> {
-  const running = promisify(execFile)('kubectl', ['--context', context(), ...words], {
+export async function kubectl(words: readonly string[], input?: string, on: string = context()): Promise<string> {
+  const running = promisify(execFile)('kubectl', ['--context', on, ...words], {
     timeout: 300_000,
     maxBuffer: 64 * 1024 * 1024,
   });

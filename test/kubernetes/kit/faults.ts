@@ -4,6 +4,7 @@
  *   freeze CONTEXT POD [-n NAMESPACE]     stop every process of the pod where it stands      thaw: let it go on
  *   kill CONTEXT POD [-n NAMESPACE]       kill -9 every process of the pod's containers
  *   cut CONTEXT POD [-n NAMESPACE]        drop every packet from and to the pod              heal: no longer
+ *   cut CONTEXT                           take the whole cluster off the network            heal: no longer
  *   stop CONTEXT PROGRAM                  end a program of the cluster: kube-apiserver, kubelet, etcd      start: again
  *
  * It ends with 0 when the fault is made. test/kubernetes/kind-faults is the one for kind.
@@ -18,6 +19,11 @@ const FAULT_TIMEOUT_MS = 60_000;
 
 export async function podFault(fault: PodFault, pod: string, namespace: string): Promise<void> {
   await runDriver([fault, context(), pod, '-n', namespace]);
+}
+
+/** Of the whole cluster: its API server is not reached either. */
+export async function clusterFault(fault: 'cut' | 'heal', on: string): Promise<void> {
+  await runDriver([fault, on]);
 }
 
 export async function programFault(fault: 'stop' | 'start', program: string): Promise<void> {

@@ -44,20 +44,21 @@ export async function installPgspan(): Promise<void> {
 }
 
 /** A namespace that holds pods to the strictest standard; one of that name is emptied first. */
-export async function freshNamespace(name: string): Promise<void> {
-  await removeNamespace(name);
-  await kubectl(['create', 'namespace', name]);
-  await kubectl(['label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted']);
+export async function freshNamespace(name: string, on: string = context()): Promise<void> {
+  await removeNamespace(name, on);
+  await kubectl(['create', 'namespace', name], undefined, on);
+  await kubectl(['label', 'namespace', name, 'pod-security.kubernetes.io/enforce=restricted'], undefined, on);
 }
 
 /**
  * The groups and their pods first: of a namespace with pods in it Kubernetes waits for half of their longest grace period, which
  * for PostgreSQL is minutes, before it looks again.
  */
-export async function removeNamespace(name: string): Promise<void> {
+export async function removeNamespace(name: string, on: string = context()): Promise<void> {
   const groups = ['-n', name, 'delete', 'postgresgroups', '--all', '--timeout=60s'];
   // Neither the namespace nor the resource need be there.
-  await kubectl(groups).catch(() => {});
-  await kubectl(['-n', name, 'wait', '--for=delete', 'pods', '--all', '--timeout=90s']).catch(() => {});
-  await kubectl(['delete', 'namespace', name, '--ignore-not-found', '--timeout=180s']);
+  await kubectl(groups, undefined, on).catch(() => {});
+  const pods = ['-n', name, 'wait', '--for=delete', 'pods', '-l', 'pgspan.io/group', '--timeout=90s'];
+  await kubectl(pods, undefined, on).catch(() => {});
+  await kubectl(['delete', 'namespace', name, '--ignore-not-found', '--timeout=180s'], undefined, on);
 }

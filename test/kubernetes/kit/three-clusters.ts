@@ -1,0 +1,199 @@
+/**
+ * One database over three Kubernetes clusters, each with an operator of its own that looks after one namespace. The record is in
+ * an etcd of this machine, at an address that the clusters reach: that from which this machine reaches their API servers.
+ */
+import { createSocket } from 'node:dgram';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import type { PostgresGroupManifest } from '../../../src/api/postgres-group.ts';
+import type { PostgresGroupStatus } from '../../../src/api/postgres-group-status.ts';
+import { waitUntil } from '../../../src/base/wait-until.ts';
+import type { WriterTarget } from '../../../src/platform/local/writer-process.ts';
+import { createTestPki, type TestPki } from '../../kit/certificates.ts';
+import { startEtcd, type TestEtcd } from '../../kit/etcd.ts';
+import { contexts, kubectl, PGSPAN_IMAGE, POSTGRES_IMAGE } from './environment.ts';
+import { freshNamespace, pgspan, removeNamespace, ROOT } from './install.ts';
+
+export const GROUPS = ['leo', 'ait', 'pit'] as const;
+export type GroupName = (typeof GROUPS)[number];
+export const PASSWORD = 'correct-horse-battery';
+/** The operators' rights come from the install file for one namespace, whose standard is the strictest. */
+const OPERATOR = 'pgspan-operator';
+const LONG = { timeoutMs: 300_000, intervalMs: 500 } as const;
+
+export class ThreeClusters {
+  readonly namespace: string;
+  readonly #contexts: Readonly<Record<GroupName, string>>;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'pgspan-three-'));
+  readonly #pki: TestPki;
+  readonly #etcd: TestEtcd;
+  /** As they were applied last. */
+  readonly manifests = new Map<GroupName, PostgresGroupManifest>();
+
+  private constructor(namespace: string, pki: TestPki, etcd: TestEtcd) {
+    const [leo = '', ait = '', pit = ''] = contexts();
+    this.#contexts = { leo, ait, pit };
+    this.namespace = namespace;
+    this.#pki = pki;
+    this.#etcd = etcd;
+  }
+
+  /** Installs the operators, and what the manifests refer to. */
+  static async prepare(namespace: string): Promise<ThreeClusters> {
+    const address = await ownAddress();
+    const pki = await createTestPki({ globalCluster: 'etcd', group: 'etcd' });
+    const clusters = new ThreeClusters(namespace, pki, await startEtcd({ addresses: [address], pki }));
+    await Promise.all(GROUPS.map((group) => clusters.#prepareCluster(group)));
+    return clusters;
+  }
+
+  contextOf(group: GroupName): string {
+    return this.#contexts[group];
+  }
+
+  kubectl(group: GroupName, words: readonly string[], input?: string): Promise<string> {
+    return kubectl(['-n', this.namespace, ...words], input, this.#contexts[group]);
+  }
+
+  pgspan(group: GroupName, words: readonly string[]): Promise<string> {
+    return pgspan([...words, '--context', this.#contexts[group], '-n', this.namespace]);
+  }
+
+  /** The example of a group, with the record where it is here. Applied as it is, nobody knows anybody's CA. */
+  example(group: GroupName): PostgresGroupManifest {
+    const text = readFileSync(join(ROOT, 'examples/three-clusters', `${group}.yaml`), 'utf8');
+    // The names of a domain of its own, should others use the same name server.
+    const manifest = parse(text.replaceAll('db.example.com', 'three.example.com')) as PostgresGroupManifest;
+    const [endpoint] = this.#etcd.endpoints;
+    const etcd = {
+      endpoints: [`https://${endpoint?.address}:${endpoint?.port}`],
+      secretRef: { name: 'etcd-client' },
+    };
+    return {
+      ...manifest,
+      spec: {
+        ...manifest.spec,
+        imageName: POSTGRES_IMAGE,
+        resources: { requests: { cpu: '50m', memory: '192Mi' }, limits: { memory: '1Gi' } },
+        coordination: { ...manifest.spec.coordination, etcd },
+      },
+    };
+  }
+
+  async apply(group: GroupName, manifest: PostgresGroupManifest): Promise<void> {
+    this.manifests.set(group, manifest);
+    await this.kubectl(group, ['apply', '-f', '-'], stringify(manifest));
+  }
+
+  /** Waits for what each group tells others: the CA and the address of its group service. */
+  async introduction(group: GroupName): Promise<{ readonly caBundle: string; readonly endpoint: string }> {
+    return await waitUntil(`group ${group} tells of itself`, LONG, async () => {
+      const caBundle = await this.ownAuthority(group);
+      const path = 'jsonpath={.status.loadBalancer.ingress[0].ip}{.status.loadBalancer.ingress[0].hostname}';
+      const endpoint = await this.kubectl(group, ['get', 'service', `${group}-group`, '-o', path]).catch(() => '');
+      return caBundle === '' || endpoint === '' ? null : { caBundle, endpoint };
+    });
+  }
+
+  /** Its own is the first certificate of the bundle; empty: not there yet. */
+  async ownAuthority(group: GroupName): Promise<string> {
+    return (await this.bundle(group))[0] ?? '';
+  }
+
+  async bundle(group: GroupName): Promise<string[]> {
+    const bundle = ['get', 'configmap', `${group}-ca`, '-o', 'jsonpath={.data.ca\\.crt}'];
+    const text = await this.kubectl(group, bundle).catch(() => '');
+    return text.match(/-----BEGIN CERTIFICATE-----[^-]*-----END CERTIFICATE-----\n/g) ?? [];
+  }
+
+  async status(group: GroupName): Promise<PostgresGroupStatus> {
+    const object = JSON.parse(await this.kubectl(group, ['get', 'postgresgroup', group, '-o', 'json'])) as {
+      status?: PostgresGroupStatus;
+    };
+    return object.status ?? {};
+  }
+
+  async waitForStatus(
+    group: GroupName,
+    what: string,
+    isIt: (status: PostgresGroupStatus) => boolean,
+  ): Promise<PostgresGroupStatus> {
+    let last: PostgresGroupStatus = {};
+    return await waitUntil(`${group}: ${what}`, LONG, async () => {
+      last = await this.status(group).catch(() => last);
+      return isIt(last) ? last : null;
+    }).catch((error: Error) => {
+      throw new Error(`${error.message}; last: ${last.reason}: ${last.message}`, { cause: error });
+    });
+  }
+
+  /** By the Secret that applications have, through the group's own load balancer. */
+  async writeTarget(group: GroupName): Promise<WriterTarget> {
+    const secret = JSON.parse(await this.kubectl(group, ['get', 'secret', `${group}-app`, '-o', 'json'])) as {
+      data: Record<string, string>;
+    };
+    const of = (key: string) => Buffer.from(secret.data[key] ?? '', 'base64').toString();
+    const path = 'jsonpath={.status.loadBalancer.ingress[0].ip}';
+    const hostaddr = await this.kubectl(group, ['get', 'service', group, '-o', path]);
+    const passwordFile = join(this.#folder, `${group}.password`);
+    const sslRootCert = join(this.#folder, `${group}.crt`);
+    writeFileSync(passwordFile, of('password'), { mode: 0o600 });
+    writeFileSync(sslRootCert, of('ca.crt'));
+    const database = of('dbname');
+    return { host: group, hostaddr, port: 5432, database, user: of('username'), passwordFile, sslRootCert };
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(GROUPS.map((group) => removeNamespace(this.namespace, this.#contexts[group]).catch(() => {})));
+    await this.#etcd[Symbol.asyncDispose]();
+    await this.#pki[Symbol.asyncDispose]();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #prepareCluster(group: GroupName): Promise<void> {
+    const on = this.#contexts[group];
+    await freshNamespace(this.namespace, on);
+    const install = ['install', 'manifests', '--image', PGSPAN_IMAGE, '--image-pull-policy', 'IfNotPresent'];
+    const place = ['--namespace', this.namespace, '--watch-namespace', this.namespace];
+    await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], await pgspan([...install, ...place]), on);
+    await kubectl(
+      ['wait', '--for=condition=Established', 'crd/postgresgroups.pgspan.io', '--timeout=60s'],
+      undefined,
+      on,
+    );
+    await this.kubectl(group, ['rollout', 'status', 'deployment', OPERATOR, '--timeout=120s']);
+    const client = await this.#pki.issue('etcd-client', {});
+    const files = { 'tls.crt': client.certFile, 'tls.key': client.keyFile, 'ca.crt': client.caFile };
+    const words = Object.entries(files).map(([key, file]) => `--from-file=${key}=${file}`);
+    await this.kubectl(group, ['create', 'secret', 'generic', 'etcd-client', ...words]);
+    const login = ['--from-literal=username=app', `--from-literal=password=${PASSWORD}`];
+    await this.kubectl(group, ['create', 'secret', 'generic', 'orders-credentials', ...login]);
+  }
+}
+
+/** The manifest with what the others have told of themselves. */
+export function withPeers(
+  manifest: PostgresGroupManifest,
+  told: ReadonlyMap<string, { readonly caBundle: string; readonly endpoint: string }>,
+): PostgresGroupManifest {
+  const peers = (manifest.spec.globalCluster?.peers ?? []).map((peer) => ({ ...peer, ...told.get(peer.group) }));
+  return { ...manifest, spec: { ...manifest.spec, globalCluster: { ...manifest.spec.globalCluster, peers } } };
+}
+
+/** The address from which this machine reaches the first cluster. Nothing is sent. */
+async function ownAddress(): Promise<string> {
+  const path = ['config', 'view', '--minify', '-o', 'jsonpath={.clusters[0].cluster.server}'];
+  const { hostname } = new URL(await kubectl(path));
+  const socket = createSocket('udp4');
+  try {
+    await new Promise<void>((resolve, reject) => {
+      socket.once('error', reject);
+      socket.connect(9, hostname, () => resolve());
+    });
+    return socket.address().address;
+  } finally {
+    socket.close();
+  }
+}
