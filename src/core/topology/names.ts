@@ -33,6 +33,8 @@ export const etcdMember = (group: string): string => `${group}-etcd`;
 export const appSecret = (group: string): string => `${group}-app`;
 export const superuserSecret = (group: string): string => `${group}-superuser`;
 export const caConfigMap = (group: string): string => `${group}-ca`;
+/** The cards of the other groups, and the own one. */
+export const peersConfigMap = (group: string): string => `${group}-peers`;
 
 /** Physical slot through which `node` streams, on whichever node leads. Slot names have no "-", node names no "_": one to one. */
 export const slotName = (node: string): string => `pgspan_${node.replaceAll('-', '_')}`;

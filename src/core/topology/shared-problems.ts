@@ -23,7 +23,9 @@ export function isWholeCluster(groups: readonly PostgresGroup[]): boolean {
   const names = new Set(groups.map(({ metadata }) => metadata.name));
   return groups.every(
     ({ spec: { globalCluster } }) =>
-      globalCluster.peers.every(({ group }) => names.has(group)) && globalCluster.discovery.length === 0 && globalCluster.join === undefined,
+      globalCluster.peers.every(({ group }) => names.has(group)) &&
+      globalCluster.discovery.length === 0 &&
+      globalCluster.join === undefined,
   );
 }
 

@@ -8,18 +8,15 @@
 import { CARDS_BYTES_MAX, cardText, CARDS_PATH, type GroupCard, parseGroupCard } from '../../api/group-card.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { createMemoryTls, type ReloadableTls, type TlsTexts } from '../../base/mutual-tls.ts';
+import { readCards } from '../../core/cards/stored-cards.ts';
 import { type KnownCards, nextCard, takeCard } from '../../core/cards/take-card.ts';
-import { AGENT_PORT, discoveryService, fqdn } from '../../core/topology/names.ts';
+import { AGENT_PORT, discoveryService, fqdn, peersConfigMap } from '../../core/topology/names.ts';
 import { KUBE_KINDS } from '../../platform/kubernetes/kube-object.ts';
 import type { KubeClient } from '../../platform/kubernetes/kube-client.ts';
 import type { AgentPlace, GroupAgents } from '../group-agents.ts';
 import { configMapTexts } from '../stored-object.ts';
 import type { CardPlace, CardsAnswer } from './ask-cards.ts';
 import { CardExchange } from './card-exchange.ts';
-
-export const peersConfigMap = (group: string): string => `${group}-peers`;
-/** Keys: `<group>.json`. */
-const KEY = /^([a-z][-a-z0-9]{0,39})\.json$/;
 
 export class GroupPeers {
   readonly #globalCluster: string;
@@ -92,14 +89,9 @@ export class GroupPeers {
     if (this.#isLoaded) return;
     this.#own = group.name;
     const ref = { kind: KUBE_KINDS.ConfigMap, namespace: group.namespace, name: peersConfigMap(group.name) };
-    const cards = new Map<string, GroupCard>();
-    for (const [key, text] of Object.entries(configMapTexts(await client.find(ref)))) {
-      const parsed = KEY.test(key) ? parseGroupCard(parseJson(text), this.#globalCluster) : null;
-      if (parsed?.kind !== 'card') continue;
-      if (parsed.card.group === group.name) this.#ownCard = parsed.card;
-      else cards.set(parsed.card.group, parsed.card);
-    }
-    this.#cards = cards;
+    const { own, others } = readCards(configMapTexts(await client.find(ref)), group.name, this.#globalCluster);
+    this.#ownCard = own;
+    this.#cards = others;
     this.#isLoaded = true;
   }
 
@@ -203,12 +195,4 @@ function defaultHost({ metadata, spec }: PostgresGroup, group: string, clusterDo
 
 function placeText({ group, host, port }: CardPlace): string {
   return group === null ? `"${host}:${port}"` : `group "${group}" at "${host}:${port}"`;
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return null;
-  }
 }

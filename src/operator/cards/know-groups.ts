@@ -19,8 +19,8 @@ import type { DesiredObject } from '../objects/render-group.ts';
 import type { RenderInput } from '../objects/render-input.ts';
 import type { OperatorContext } from '../operator-context.ts';
 import { configMapTexts } from '../stored-object.ts';
-import { nodeName } from '../../core/topology/names.ts';
-import { cardPlaces, peersConfigMap } from './group-peers.ts';
+import { nodeName, peersConfigMap } from '../../core/topology/names.ts';
+import { cardPlaces } from './group-peers.ts';
 import { groupsInConfig, otherAuthorities } from './plan-groups.ts';
 
 export interface GroupsSight {

@@ -1,7 +1,7 @@
 /**
  * A global cluster on Kubernetes as the verbs of the command line see it (ports.ts). What is asked of the API server:
  *
- *   list postgresgroups, pods, services of one namespace; get the ConfigMap `<group>-ca`
+ *   list postgresgroups, pods, services of one namespace; get the ConfigMaps `<group>-ca`, `<group>-peers`
  *   create pods/exec                     status, switchover, failover, doctor (pod-vantage.ts), psql
  *   create pods/portforward              psql with the psql of this machine
  *   get pods/log                         logs
@@ -17,8 +17,8 @@ import { UserError } from '../../base/user-error.ts';
 import { balancedServices } from '../../core/connectivity/plan-edges.ts';
 import { withInsideNames } from '../../core/connection/inside-names.ts';
 import { AGENT_PORT, appSecret, caConfigMap, POSTGRES_PORT, writeService } from '../../core/topology/names.ts';
-import { planGlobalCluster } from '../../core/topology/plan.ts';
-import type { GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
+import { dialHost, planGlobalCluster } from '../../core/topology/plan.ts';
+import type { GlobalPlan, GroupPlan, NodePlan } from '../../core/topology/plan-types.ts';
 import { cacheFolder } from '../cache-folder.ts';
 import { examineAll } from '../examine-edge.ts';
 import { clientMeans } from '../vantage.ts';
@@ -27,6 +27,7 @@ import { ApiError, ApiUnreachableError } from './api-error.ts';
 import { createKubeClient, type KubeClient } from './kube-client.ts';
 import { KUBE_KINDS, type KubeObject } from './kube-object.ts';
 import { type KubeContext, type KubeDial, openKubeContext } from './kubeconfig.ts';
+import { findOtherGroups, type WholeCluster } from './other-groups.ts';
 import { balancerAddresses, type PublishedAddress } from './load-balancers.ts';
 import { podLogs } from './pod-logs.ts';
 import { type PodVantage, vantageInPod } from './pod-vantage.ts';
@@ -78,7 +79,9 @@ export async function openKubernetesSource(choice: KubernetesChoice): Promise<Cl
 }
 
 interface Observed {
+  /** Of this Kubernetes cluster. */
   readonly groups: readonly PostgresGroup[];
+  readonly whole: WholeCluster;
   readonly globalCluster: string;
   readonly pods: readonly GroupPod[];
   readonly services: readonly KubeObject[];
@@ -96,8 +99,10 @@ async function observe(client: KubeClient, context: KubeContext, choice: Kuberne
       client.list(KUBE_KINDS.Pod, { namespace, labelSelector }),
       client.list(KUBE_KINDS.Service, { namespace, labelSelector }),
     ]);
+    const groups = all.filter((group) => globalClusterName(group) === globalCluster);
     return {
-      groups: all.filter((group) => globalClusterName(group) === globalCluster),
+      groups,
+      whole: await findOtherGroups(client, groups),
       globalCluster,
       pods: pods.items.map(readPod),
       services: services.items,
@@ -158,14 +163,15 @@ function vantagePods(pods: readonly GroupPod[]): GroupPod[] {
 async function accessOf(
   client: KubeClient,
   context: KubeContext,
-  { groups, globalCluster, pods, services }: Observed,
+  { groups, whole, globalCluster, pods, services }: Observed,
   vantage: PodVantage,
 ): Promise<KubernetesAccess> {
   const balancers = balancerAddresses(services);
-  const plan = planGlobalCluster(groups, {
-    published: Object.fromEntries(balancers.map(({ service, hosts }) => [service, hosts])),
+  const plan = planGlobalCluster(whole.groups, {
+    published: { ...whole.published, ...Object.fromEntries(balancers.map(({ service, hosts }) => [service, hosts])) },
   });
-  const first = plan.groups[0] as GroupPlan;
+  const here = new Set(groups.map(({ metadata }) => metadata.name));
+  const first = plan.groups.find(({ name }) => here.has(name)) as GroupPlan;
   const namespace = first.namespace;
   const password = once(async () => {
     const ref = { kind: KUBE_KINDS.Secret, namespace, name: appSecret(first.name) };
@@ -180,7 +186,9 @@ async function accessOf(
     platform: 'kubernetes',
     groups,
     plan,
-    nodes: plan.groups.flatMap((group) => group.nodes.map(({ name }) => nodeAccess(group, name, pods))),
+    nodes: plan.groups.flatMap((group) =>
+      group.nodes.map((node) => (here.has(group.name) ? nodeAccess(group, node.name, pods) : remoteNode(first, node))),
+    ),
     proxies,
     vantage,
     vantagePlan: withInsideNames(plan),
@@ -198,7 +206,7 @@ async function accessOf(
     startHint: '`kubectl describe pod` says more',
     application: first.bootstrap,
     applicationPassword: password,
-    ways: await waysOf(client, context, plan, balancers),
+    ways: await waysOf(client, context, first, plan, balancers),
     postgresMajor: plan.postgresMajor,
     postgresBin: null,
     logs: async (target) => podLogs(context.dial, pods, { target, globalCluster }),
@@ -218,6 +226,20 @@ function nodeAccess(group: GroupPlan, node: string, pods: readonly GroupPod[]): 
     postgres: target(pod?.ports.postgres ?? POSTGRES_PORT),
     absence: pod === undefined ? 'it has no pod' : pod.absence,
     faults: pod?.isEnding ? ['its pod is being deleted'] : [],
+  };
+}
+
+/** Of another Kubernetes cluster: dialled from a pod here, by the name that servers here dial. */
+function remoteNode(from: GroupPlan, node: NodePlan): NodeAccess {
+  const host = dialHost(from, node);
+  const target = (port: number) => ({ host, address: null, port });
+  return {
+    name: node.name,
+    group: node.group,
+    agent: target(AGENT_PORT),
+    postgres: target(POSTGRES_PORT),
+    absence: null,
+    faults: [],
   };
 }
 
@@ -245,6 +267,7 @@ function proxyAccess(plan: GlobalPlan, pod: GroupPod): ProxyAccess {
 async function waysOf(
   client: KubeClient,
   context: KubeContext,
+  first: GroupPlan,
   plan: GlobalPlan,
   balancers: readonly PublishedAddress[],
 ): Promise<ConnectionWay[]> {
@@ -258,7 +281,7 @@ async function waysOf(
     balancers.find((one) => one.service === service)?.hosts[0] ?? null;
   const entries = plan.groups.filter(({ name }) => addressOf(plan.globalCluster) !== null || addressOf(name) !== null);
   if (entries.length === 0) return [inside];
-  const sslRootCert = await saveTrustBundle(client, context, plan.groups[0] as GroupPlan);
+  const sslRootCert = await saveTrustBundle(client, context, first);
   return [{ from: 'outside', places: placesOf(plan, addressOf), sslRootCert, passfile: null }, inside];
 }
 
