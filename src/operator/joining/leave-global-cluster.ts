@@ -7,7 +7,7 @@ import { cardText, type GroupCard } from '../../api/group-card.ts';
 import { countedGroups } from '../../core/cards/decide-groups.ts';
 import { decideLeaving, LEAVING_MS_MAX, type LeavingDecision } from '../../core/joining/decide-leaving.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
-import { peersConfigMap } from '../cards/group-peers.ts';
+import { peersConfigMap } from '../../core/topology/names.ts';
 import type { GroupSession } from '../group-session.ts';
 import type { OperatorContext } from '../operator-context.ts';
 
