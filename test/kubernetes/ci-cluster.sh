@@ -17,6 +17,9 @@ began=$(date +%s)
 # A machine behind a proxy with a CA of its own needs that in the build as well.
 "$kube" image build pgspan:ci . --secret "id=ca,src=$certificates" || exit 1
 "$kube" load pgspan:ci "$name" || exit 1
+# The same under another tag: what an upgrade goes to.
+"$kube" image build pgspan:ci-next . --secret "id=ca,src=$certificates" >/dev/null || exit 1
+"$kube" load pgspan:ci-next "$name" || exit 1
 "$kube" load postgres:18 "$name" || exit 1
 eval "export $("$kube" env "$name")"
 PGSPAN_IMAGE=pgspan:ci POSTGRES_IMAGE=postgres:18 PGSPAN_FAULTS=$kube PGSPAN_EXTERNAL_DNS=1 \

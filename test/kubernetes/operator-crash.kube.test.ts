@@ -1,7 +1,7 @@
 /**
  * The operator dies at every step of making a group, and is started again. The API server is real; no pods are made (a quota of
  * none), because what is told here is about objects. Each write is carried out and its answer never seen, which is what a
- * kill -9 leaves; the process itself is killed in operator-rolling.kube.test.ts.
+ * kill -9 leaves; the process itself is killed in changes.kube.test.ts.
  */
 import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';

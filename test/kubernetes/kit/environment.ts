@@ -3,6 +3,7 @@
  *
  *   KUBECONFIG       one context per cluster; a test on one cluster takes the first, one on three the first three
  *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
+ *   PGSPAN_NEXT_IMAGE   another tag of it, or another version: what an upgrade goes to (default PGSPAN_IMAGE-next)
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
  *   PGSPAN_EXTERNAL_DNS=1   it publishes the host names of external-dns's annotation; tests of names outside need it
  *   PGSPAN_BALANCER_HOSTNAME   annotation of a Service, as key=value, whose load balancer has a host name in its status (optional)
@@ -17,6 +18,7 @@ import { execFile, execFileSync } from 'node:child_process';
 import { promisify } from 'node:util';
 
 export const PGSPAN_IMAGE = process.env.PGSPAN_IMAGE ?? 'pgspan:dev';
+export const PGSPAN_NEXT_IMAGE = process.env.PGSPAN_NEXT_IMAGE ?? `${PGSPAN_IMAGE}-next`;
 export const POSTGRES_IMAGE = process.env.POSTGRES_IMAGE ?? 'postgres:18';
 export const BALANCER_HOSTNAME = process.env.PGSPAN_BALANCER_HOSTNAME ?? null;
 export const FAULTS_PROGRAM = process.env.PGSPAN_FAULTS ?? null;

@@ -29,15 +29,8 @@ export async function pgspanResult(
 export const inNamespace = (namespace: string): string[] => ['--context', context(), '-n', namespace];
 
 /** Applies the install file and waits for the operator. Again on a cluster that has it: changes what differs. */
-export async function installPgspan(): Promise<void> {
-  const manifests = await pgspan([
-    'install',
-    'manifests',
-    '--image',
-    PGSPAN_IMAGE,
-    '--image-pull-policy',
-    'IfNotPresent',
-  ]);
+export async function installPgspan(image: string = PGSPAN_IMAGE): Promise<void> {
+  const manifests = await pgspan(['install', 'manifests', '--image', image, '--image-pull-policy', 'IfNotPresent']);
   await kubectl(['apply', '--server-side', '--force-conflicts', '-f', '-'], manifests);
   await kubectl(['wait', '--for=condition=Established', 'crd/postgresgroups.pgspan.io', `--timeout=${READY_TIMEOUT}`]);
   await kubectl(['-n', 'pgspan-system', 'rollout', 'status', 'deployment', `--timeout=${READY_TIMEOUT}`]);
