@@ -103,6 +103,14 @@ export const REASONS: Readonly<Record<string, Reason>> = {
     meaning: 'A certificate was issued, and a node has not reported it yet.',
     todo: 'The kubelet brings a changed Secret into a pod within about a minute.',
   },
+  // Connectivity.
+  PeersReached: { meaning: 'Every node that runs hears every other one.', todo: NOTHING },
+  PeerUnreached: {
+    meaning:
+      'A node has not heard another one for some seconds, though that runs, or is of another group; the message says which and why.',
+    todo: '`pgspan doctor` tries every edge and says what to change.',
+  },
+  NotObserved: { meaning: 'No node of the group answers the operator.', todo: 'See the condition `Ready`.' },
   // Rolling changes: what is done.
   VolumeTooSmall: { meaning: 'A volume grows.', todo: WAIT },
   BrokenPod: { meaning: 'A pod that serves nobody is made again from the present manifest.', todo: WAIT },

@@ -53,6 +53,8 @@ export const nodeStatusSchema = z.object({
       heardAgeMs: z.number().nullable(),
     }),
   ),
+  /** As in its state (api/peer-stream.ts). */
+  unreached: z.array(z.string()).optional(),
   /** Only from the leader: pg_stat_replication. `applicationName` as core/leadership/quorum.ts forms it. */
   members: z
     .object({ standbys: z.array(z.object({ applicationName: z.string(), state: z.string() })) })

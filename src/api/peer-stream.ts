@@ -102,6 +102,8 @@ export const stateMessageSchema = z.object({
   replayLsn: lsnSchema.nullable(),
   /** Bytes of WAL the leader has flushed and this node has not replayed, as far as this node knows; null when unknown, 0 on the leader. */
   lagBytes: z.number().min(0).nullable(),
+  /** Peers whose agents it has not heard for a while (agents/instance/node-state.ts), by name; absent: an older version. */
+  unreached: z.array(nameSchema).max(64).optional(),
   /** Only from a node that leads and whose PostgreSQL is (or was until now) the primary of its timeline. */
   leading: leadingSchema.nullable().optional(),
 });

@@ -17,6 +17,8 @@ export const CONDITION_MEANING = {
     'The manifest holds no contradiction. False: nothing of this generation was carried out, the group goes on as it was.',
   CertificatesReady:
     'Every node has reported that it runs with the certificate that it should have, with every name that it is reached by.',
+  Connectivity:
+    'Every node that runs reaches the agent of every other one, in whichever group. `pgspan doctor` tries each edge and says what to change.',
 } as const;
 export type ConditionType = keyof typeof CONDITION_MEANING;
 export const CONDITION_TYPES = Object.keys(CONDITION_MEANING) as [ConditionType, ...ConditionType[]];

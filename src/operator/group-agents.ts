@@ -144,7 +144,17 @@ export class GroupAgents {
 /** What is more than a position. */
 function told(state: StateMessage): unknown[] {
   const { leaderView, activity, reason, acceptsReads, timeline, incarnation } = state;
-  return [leaderView, activity, reason.code, acceptsReads, timeline, incarnation, state.leading?.isRewindable];
+  const { unreached } = state;
+  return [
+    leaderView,
+    activity,
+    reason.code,
+    acceptsReads,
+    timeline,
+    incarnation,
+    state.leading?.isRewindable,
+    unreached,
+  ];
 }
 
 function peerOf({ node, group, address, host, port }: AgentPlace): Peer {

@@ -11,6 +11,7 @@ const read = (path: string) => readFileSync(join(ROOT, path), 'utf8');
 /** Where reasons are given: as `reason: 'X'`, alone or as one of two, or as the word before the message of a rolling decision. */
 const SOURCES = [
   'src/core/status/group-status.ts',
+  'src/core/connectivity/connectivity-condition.ts',
   'src/core/rolling/decide-rolling-step.ts',
   'src/core/cards/decide-groups.ts',
   ...globSync('src/operator/*.ts', { cwd: ROOT }),

@@ -6,6 +6,7 @@ import { formatLsnOrNull, parseLsn } from '../../base/lsn.ts';
 import type { KnownLeader } from '../../core/leadership/step.ts';
 import type { Leadership } from './leadership.ts';
 import type { NodeContext } from './node-context.ts';
+import type { PeerView } from './peer-links.ts';
 import type { PostgresView } from './postgres-view.ts';
 import { decodeLineage } from './voter-file.ts';
 
@@ -34,8 +35,19 @@ export function nodeState(node: NodeContext, view: PostgresView, leadership: Lea
     flushLsn: formatLsnOrNull(view.flushLsn),
     replayLsn: formatLsnOrNull(view.replayLsn),
     lagBytes: isLeading ? 0 : behind === null ? null : Number(behind > 0n ? behind : 0n),
+    unreached: unreachedPeers(node),
     leading: isLeading ? (leadership?.leading() ?? null) : null,
   };
+}
+
+/** A restart of an agent is over by then. Told with the next state, so within STATE_INTERVAL_MS more. */
+const UNREACHED_AFTER_MS = 6000;
+
+function unreachedPeers({ links }: NodeContext): string[] {
+  const beforeMs = performance.now() - UNREACHED_AFTER_MS;
+  const isUnreached = ({ isConnected, heardAtMs, madeAtMs }: PeerView) =>
+    !isConnected && Math.max(heardAtMs, madeAtMs) < beforeMs;
+  return [...links.values()].filter(({ view }) => isUnreached(view)).map(({ view }) => view.peer.node);
 }
 
 function phaseOf(node: NodeContext, leadership: Leadership | null): LeaderPhase {

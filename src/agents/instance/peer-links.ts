@@ -45,6 +45,8 @@ export interface PeerView {
   isConnected: boolean;
   /** The last attempt was refused: a machine answers and no agent listens. */
   isRefused: boolean;
+  /** When the link was made; of performance.now(). */
+  readonly madeAtMs: number;
   /** Why it is down, for people. */
   lastError: string | null;
   state: StateMessage | null;
@@ -101,6 +103,7 @@ export class PeerLink {
       peer,
       isConnected: false,
       isRefused: false,
+      madeAtMs: performance.now(),
       lastError: null,
       state: null,
       heardAtMs: Number.NEGATIVE_INFINITY,

@@ -42,6 +42,8 @@ interface Edge {
   readonly facts: EdgeFacts;
   /** Node or proxy at its end, without the route: `leo-proxy-1` of `leo-proxy-1 write`. */
   readonly program: string;
+  /** Whose certificate is shown: through a proxy that of a node. */
+  readonly holder: string;
   readonly failure: EdgeStep | null;
 }
 
@@ -51,6 +53,8 @@ interface Cause {
   readonly subject: string;
   readonly message: string;
   readonly edge: Edge | null;
+  /** Another edge tells more of the same cause. */
+  readonly isConsequence?: true;
 }
 
 interface View {
@@ -68,7 +72,15 @@ interface View {
 
 function viewOf(facts: DoctorFacts): View {
   const edges = facts.sources.flatMap((source) =>
-    source.edges.map((one): Edge => ({ source, facts: one, program: programOf(one), failure: failureOf(one) })),
+    source.edges.map(
+      (one): Edge => ({
+        source,
+        facts: one,
+        program: programOf(one),
+        holder: holderOf(one, facts),
+        failure: failureOf(one),
+      }),
+    ),
   );
   const trusted = new Set(
     edges.flatMap(({ facts: { certificate } }) => (certificate?.isTrusted ? [certificate.fingerprint] : [])),
@@ -81,12 +93,19 @@ function viewOf(facts: DoctorFacts): View {
     trusted,
     lost: lostPrograms(facts, edges),
     clockOff: new Set(facts.sources.filter(isClockOff).map(({ name }) => name)),
-    expired: new Set(edges.filter((edge) => isEnded(edge, facts.nowMs)).map(({ program }) => program)),
+    expired: new Set(edges.filter((edge) => isEnded(edge, facts.nowMs)).map(({ holder }) => holder)),
     foreign: new Set(
-      untrusted.filter((edge) => !isKnown(edge) && !isOfAnother(edge, facts)).map(({ program }) => program),
+      untrusted.filter((edge) => !isKnown(edge) && !isOfAnother(edge, facts)).map(({ holder }) => holder),
     ),
     stale: new Set(untrusted.filter(isKnown).map(({ source }) => source.name)),
   };
+}
+
+/** The node of ours that its identity names. What is not trusted may claim anything: it is a name for people, and nothing more. */
+function holderOf(edge: EdgeFacts, { globalCluster, nodes }: DoctorFacts): string {
+  const identity = edge.certificate?.identity == null ? null : parseSpiffeIdentity(edge.certificate.identity);
+  const isOurs = identity?.globalCluster === globalCluster && nodes.some(({ name }) => name === identity.name);
+  return isOurs ? (identity?.name as string) : programOf(edge);
 }
 
 const programOf = ({ target }: EdgeFacts): string => target.split(' ')[0] as string;
@@ -133,7 +152,7 @@ function causesOfSource(source: SourceFacts, view: View): Cause[] {
   }
   if (silence !== null && view.lost.has(name))
     causes.push({ code: 'ProgramLost', subject: name, message: `"${name}" answers nobody: ${silence}`, edge: null });
-  else if (silence !== null)
+  else if (silence !== null && !isExplained(source, view))
     causes.push({
       code: 'SourceSilent',
       subject: name,
@@ -141,6 +160,14 @@ function causesOfSource(source: SourceFacts, view: View): Cause[] {
       edge: null,
     });
   return causes;
+}
+
+/** Who asks it is a client too: the edge to it says why it could not be asked. */
+function isExplained({ name }: SourceFacts, { edges }: View): boolean {
+  return edges.some(
+    ({ source, program, facts, failure }) =>
+      source.kind === 'client' && program === name && failure !== null && ['agent', 'health'].includes(facts.purpose),
+  );
 }
 
 function causesOfEdge(edge: Edge, view: View): Cause[] {
@@ -153,7 +180,7 @@ function causesOfEdge(edge: Edge, view: View): Cause[] {
 
 /** A refusal of certificates or a silence whose reason is in one of the two programs. */
 function causeByPrograms(edge: Edge, view: View): Cause | null {
-  const { source, program, facts, failure } = edge;
+  const { source, program, holder, facts, failure } = edge;
   const { certificate } = facts;
   const say = (code: FindingCode, subject: string, message: string): Cause => ({ code, subject, message, edge });
   if (view.lost.has(program)) return say('ProgramLost', program, `"${program}" answers nobody`);
@@ -162,11 +189,11 @@ function causeByPrograms(edge: Edge, view: View): Cause | null {
     case EDGE_FAILURE.notYetValid:
       if (view.clockOff.has(source.name)) return say('ClockOff', source.name, `The clock of "${source.name}" is off`);
       return failure.code === EDGE_FAILURE.expired
-        ? say('CertificateExpired', program, `The certificate of "${program}" ended at ${certificate?.notAfter ?? '?'}`)
+        ? say('CertificateExpired', holder, `The certificate of "${holder}" ended at ${certificate?.notAfter ?? '?'}`)
         : say(
             'CertificateNotYetValid',
-            program,
-            `The certificate of "${program}" begins at ${certificate?.notBefore ?? '?'}`,
+            holder,
+            `The certificate of "${holder}" begins at ${certificate?.notBefore ?? '?'}`,
           );
     case EDGE_FAILURE.untrusted:
       if (isOfAnother(edge, view.facts)) return null;
@@ -174,12 +201,12 @@ function causeByPrograms(edge: Edge, view: View): Cause | null {
         return say(
           'BundleStale',
           source.name,
-          `The trust bundle of "${source.name}" lacks the CA that signed the certificate of "${program}" (${certificate.issuer}), which others trust`,
+          `The trust bundle of "${source.name}" lacks the CA that signed the certificate of "${holder}" (${certificate.issuer}), which others trust`,
         );
       return say(
         'CertificateForeign',
-        program,
-        `The certificate of "${program}" is signed by a CA that nobody trusts (${certificate?.issuer ?? 'none shown'})`,
+        holder,
+        `The certificate of "${holder}" is signed by a CA that nobody trusts (${certificate?.issuer ?? 'none shown'})`,
       );
   }
   return isCertificateRefusal(edge) ? refusalBy(edge, view) : null;
@@ -189,7 +216,13 @@ function causeByPrograms(edge: Edge, view: View): Cause | null {
 function refusalBy(edge: Edge, view: View): Cause {
   const { source, program, failure } = edge;
   const { name } = source;
-  const say = (code: FindingCode, subject: string, message: string): Cause => ({ code, subject, message, edge });
+  const say = (code: FindingCode, subject: string, message: string): Cause => ({
+    code,
+    subject,
+    message,
+    edge,
+    isConsequence: true,
+  });
   if (view.clockOff.has(program)) return say('ClockOff', program, `The clock of "${program}" is off`);
   if (view.expired.has(name)) return say('CertificateExpired', name, `The certificate of "${name}" has ended`);
   if (view.foreign.has(name))
@@ -228,7 +261,7 @@ function causeByStep(edge: Edge, failure: EdgeStep, view: View): Cause {
     case 'certificate':
       return say(
         'NameNotInCertificate',
-        program,
+        edge.holder,
         `The certificate that ${where} shows does not carry "${host}": ${failure.found}`,
       );
     default:
@@ -344,22 +377,26 @@ function pendingBalancer({ group, service }: BalancerFacts): Cause {
 
 const addressOf = ({ address, resolved, host }: EdgeFacts): string => address ?? resolved?.[0] ?? host;
 
-/** One finding for each cause; its message is that of the first edge. */
+/** One finding for each cause; its message is that of the first edge which shows it itself. */
 function merge(causes: readonly Cause[]): Finding[] {
-  const byKey = new Map<string, Finding>();
-  for (const { code, severity, subject, message, edge } of causes) {
-    const key = `${code} ${subject}`;
-    const known = byKey.get(key);
-    const own = severity ?? FINDINGS[code].severity;
-    const name = edge === null ? [] : [{ from: edge.source.name, to: edge.facts.target, purpose: edge.facts.purpose }];
-    byKey.set(key, {
-      code,
-      severity: known?.severity === 'error' ? 'error' : own,
-      subject,
-      message: known?.message ?? message,
-      todo: FINDINGS[code].todo,
-      edges: [...(known?.edges ?? []), ...name],
-    });
+  const byKey = new Map<string, Cause[]>();
+  for (const cause of causes) {
+    const key = `${cause.code} ${cause.subject}`;
+    byKey.set(key, [...(byKey.get(key) ?? []), cause]);
   }
-  return [...byKey.values()];
+  return [...byKey.values()].map((own): Finding => {
+    const told = (own.find(({ isConsequence }) => isConsequence === undefined) ?? own[0]) as Cause;
+    const { code, subject, message } = told;
+    const severities = own.map(({ severity }) => severity ?? FINDINGS[code].severity);
+    return {
+      code,
+      severity: severities.includes('error') ? 'error' : 'warning',
+      subject,
+      message,
+      todo: FINDINGS[code].todo,
+      edges: own.flatMap(({ edge }) =>
+        edge === null ? [] : [{ from: edge.source.name, to: edge.facts.target, purpose: edge.facts.purpose }],
+      ),
+    };
+  });
 }

@@ -9,6 +9,7 @@ import type {
   GroupNodeStatus,
   PostgresGroupStatus,
 } from '../../api/postgres-group-status.ts';
+import { decideConnectivity } from '../connectivity/connectivity-condition.ts';
 import type { RollingDecision } from '../rolling/rolling-snapshot.ts';
 import { POSTGRES_PORT } from '../topology/names.ts';
 import type { GroupPlan, ServiceKind } from '../topology/plan-types.ts';
@@ -80,6 +81,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
         ? { status: 'True', reason: 'Accepted', message: 'The manifest is carried out' }
         : { status: 'False', ...input.refusal },
     CertificatesReady: certificates,
+    Connectivity: decideConnectivity(groupPlan.name, input.observations),
   };
   const first = input.refusal ?? firstReason(trouble, rolling, certificates);
   const { lastFailover } = cluster;
