@@ -46,6 +46,17 @@ describe('which groups count', () => {
   });
 });
 
+test('a new group of the name of one that has left counts when the manifest names it with its own CA', () => {
+  const bundle = (text: string) => `-----BEGIN CERTIFICATE-----\n${text}\n-----END CERTIFICATE-----\n`;
+  const known = cards({ ...card('pit', ['leo'], { left: true }), caBundle: bundle('old') });
+  const naming = (caBundle: string) => group('leo', [], { globalCluster: { peers: [{ group: 'pit', caBundle }] } });
+  assert.deepEqual(countedGroups({ own: naming(bundle('old')), admits: [], cards: known }), []);
+  const own = naming(bundle('new'));
+  assert.deepEqual(countedGroups({ own, admits: [], cards: known }), ['pit']);
+  const decision = decide({ own, cards: known });
+  assert.deepEqual(decision.kind === 'known' && [decision.cards, decision.unknown], [[], ['pit']]);
+});
+
 describe('what an operator may do with the groups that it knows', () => {
   test('a group that stands alone makes its own database', () => {
     const own = postgresGroup({ name: 'leo' });

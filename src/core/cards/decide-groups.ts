@@ -34,7 +34,8 @@ export type GroupsDecision =
   | { readonly kind: 'wait'; readonly reason: Reason; readonly unknown: readonly string[] };
 
 export function decideGroups(input: GroupsInput): GroupsDecision {
-  const { own, cards, configured } = input;
+  const { own, configured } = input;
+  const cards = withoutReplaced(own, input.cards);
   const counted = countedGroups(input);
   const present = counted.flatMap((name) => cards.get(name) ?? []);
   const unknown = counted.filter((name) => !cards.has(name));
@@ -83,8 +84,9 @@ export function decideGroups(input: GroupsInput): GroupsDecision {
 }
 
 /** Names of the other groups, sorted. */
-export function countedGroups({ own, admits, cards }: Pick<GroupsInput, 'own' | 'admits' | 'cards'>): string[] {
+export function countedGroups({ own, admits, cards: known }: Pick<GroupsInput, 'own' | 'admits' | 'cards'>): string[] {
   const ownName = own.metadata.name;
+  const cards = withoutReplaced(own, known);
   const found = new Set<string>();
   const next = [...own.spec.globalCluster.peers.map(({ group }) => group), ...admits];
   // Where others are only found, whoever has told of itself under a certificate of the global cluster counts.
@@ -97,6 +99,24 @@ export function countedGroups({ own, admits, cards }: Pick<GroupsInput, 'own' | 
     next.push(...card.manifest.spec.globalCluster.peers.map(({ group }) => group), ...card.admits);
   }
   return [...found].toSorted();
+}
+
+/**
+ * A group that has left, and that the manifest names with another CA than it had: a new group of that name, of which nothing is known
+ * yet. Its first card goes above the tombstone, which it is shown when it asks for cards.
+ */
+function withoutReplaced(own: PostgresGroup, cards: KnownCards): KnownCards {
+  const replaced = own.spec.globalCluster.peers.flatMap(({ group, caBundle = '' }) => {
+    const card = cards.get(group);
+    const isOther = caBundle !== '' && card !== undefined && squeezed(caBundle) !== squeezed(card.caBundle);
+    return card?.left === true && isOther ? [group] : [];
+  });
+  return replaced.length === 0 ? cards : new Map([...cards].filter(([group]) => !replaced.includes(group)));
+}
+
+/** However it is broken into lines. */
+function squeezed(pem: string): string {
+  return pem.replace(/\s+/g, '');
 }
 
 /** A group that stands alone makes its own database; one that has others waits until somebody says. */

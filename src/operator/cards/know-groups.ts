@@ -80,7 +80,6 @@ export function tellGroups(
       return node === undefined || address === null || isTerminating ? [] : [[node, address] as const];
     }),
   );
-  const before = session.peers.ownCard;
   session.peers.tell(
     ownCard({
       globalCluster: plan.globalCluster,

@@ -76,7 +76,8 @@ export function otherAuthorities(
 ): string[] {
   return counted.flatMap((group) => {
     const given = own.spec.globalCluster.peers.find((peer) => peer.group === group)?.caBundle ?? '';
-    const told = cards.get(group)?.caBundle ?? '';
+    const card = cards.get(group);
+    const told = card === undefined || card.left ? '' : card.caBundle;
     return [given, told].flatMap(certificatesOf);
   });
 }
