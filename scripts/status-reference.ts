@@ -148,6 +148,8 @@ export const REASONS: Readonly<Record<string, Reason>> = {
 
 /** Reasons that only events have. */
 export const EVENT_REASONS: Readonly<Record<string, Reason>> = {
+  GroupKnown: { meaning: 'Another group has told of itself, and is part of the plan from now on.', todo: NOTHING },
+  GroupGone: { meaning: 'Another group has left, or no manifest names it any more.', todo: NOTHING },
   LeaderChanged: { meaning: 'Another node leads; the note says which, and since which term.', todo: NOTHING },
 };
 

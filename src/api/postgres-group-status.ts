@@ -101,6 +101,27 @@ const addressSchema = z.strictObject({
   port: count().max(65_535).describe('Port of PostgreSQL.'),
 });
 
+const otherGroupSchema = z.strictObject({
+  name: text(63).describe('Name of the group.'),
+  known: z.boolean().describe('It has told of itself. False: it counts, and is taken in when it does.'),
+  leads: z.boolean().describe('Its node is the leader.'),
+  generation: count().optional().describe('Generation of what it told last.'),
+  endpoint: text(320).optional().describe('Where its agents are asked.'),
+  nodes: z
+    .array(
+      z.strictObject({
+        name: text(63).describe('Name of the node.'),
+        role: z.enum(['leader', 'follower', 'none']).describe('As for the nodes of this group.'),
+        reachable: z.boolean().describe('Its agent answers the operator of this group.'),
+        member: z.boolean().describe('It counts for the write quorum and votes.'),
+      }),
+    )
+    .max(32)
+    .describe('Its nodes.'),
+  message: text(1024).optional().describe('Why it is silent.'),
+});
+export type OtherGroupStatus = z.infer<typeof otherGroupSchema>;
+
 export const postgresGroupStatusSchema = z.strictObject({
   observedGeneration: count().optional().describe('Generation of the resource that this status is about.'),
   conditions: z.array(conditionSchema).max(16).optional().describe('The state of the group under five headings.'),
@@ -130,6 +151,11 @@ export const postgresGroupStatusSchema = z.strictObject({
     .optional()
     .describe('The proxies of this group.'),
   nodes: z.array(nodeSchema).max(32).optional().describe('The nodes of this group.'),
+  groups: z
+    .array(otherGroupSchema)
+    .max(31)
+    .optional()
+    .describe('The other groups of the global cluster, as seen from here; absent: this one stands alone.'),
   addresses: z.array(addressSchema).max(128).optional().describe('Where clients and other groups connect.'),
   lastFailover: lastFailoverSchema
     .optional()

@@ -12,6 +12,7 @@ import type { TlsTexts } from '../base/mutual-tls.ts';
 import { decideRollingStep } from '../core/rolling/decide-rolling-step.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import { summarizeStatus } from '../core/status/cluster-status.ts';
+import { otherGroups } from '../core/status/other-groups.ts';
 import type { GroupsDecision } from '../core/cards/decide-groups.ts';
 import { AGENT_PORT, nodeName } from '../core/topology/names.ts';
 import { planNodesOf } from '../core/topology/plan.ts';
@@ -172,6 +173,7 @@ export async function reconcileGroup(
     decision,
     fingerprints: fingerprintsOf(groupPlan, secrets),
     authorityExpiryMs: secrets.authorityExpiryMs,
+    otherGroups: otherGroups({ counted: groups.counted, cards: known.cards, cluster, silence: session.peers.silence }),
     refusal,
   });
   const acted = (await act(context, session, object, decision)) || (await etcd?.act()) === true;

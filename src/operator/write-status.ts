@@ -1,7 +1,11 @@
 /** Writes `.status`, when something in it changed that people see, and says in events what changed. */
 import { workloadLabels } from '../api/labels.ts';
 import type { PostgresGroup } from '../api/postgres-group.ts';
-import { type PostgresGroupStatus, postgresGroupStatusSchema } from '../api/postgres-group-status.ts';
+import {
+  type OtherGroupStatus,
+  type PostgresGroupStatus,
+  postgresGroupStatusSchema,
+} from '../api/postgres-group-status.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
 import { groupStatus, isSameStatus, type StandstillInput, standstillStatus } from '../core/status/group-status.ts';
@@ -21,6 +25,7 @@ export interface StatusFacts {
   readonly fingerprints: Readonly<Record<string, string>>;
   readonly authorityExpiryMs: number;
   /** The present manifest is refused; null: it is carried out. */
+  readonly otherGroups: readonly OtherGroupStatus[];
   readonly refusal: { readonly reason: string; readonly message: string } | null;
 }
 
@@ -54,6 +59,7 @@ export async function writeStatus(context: OperatorContext, object: KubeObject, 
     selector,
     previous,
     refusal: facts.refusal,
+    otherGroups: facts.otherGroups,
     now: new Date().toISOString(),
   });
   await write(context, object, previous, next);
@@ -82,6 +88,8 @@ async function write(
   const { apiVersion, kind, metadata } = object;
   const named = { apiVersion, kind, metadata: { name: metadata.name, namespace: metadata.namespace }, status: next };
   groups.put(await client.apply(named, { subresource: 'status' }));
+  for (const { reason, note } of groupNews(previous, next))
+    events.say(object, { type: 'Normal', reason, action: 'Observe', note });
   if (previous?.reason === next.reason && previous?.leader === next.leader) return;
   log.info(
     {
@@ -110,6 +118,24 @@ async function write(
       action: 'Observe',
       note: `"${next.leader}" leads since term ${next.term}, before it was "${previous.leader}"`,
     });
+}
+
+/** Groups that have come since the last status, and those that have gone. */
+function groupNews(
+  previous: PostgresGroupStatus | null,
+  next: PostgresGroupStatus,
+): { readonly reason: string; readonly note: string }[] {
+  const namesOf = (status: PostgresGroupStatus | null) =>
+    (status?.groups ?? []).filter(({ known }) => known).map(({ name }) => name);
+  const [before, after] = [namesOf(previous), namesOf(next)];
+  return [
+    ...after
+      .filter((name) => !before.includes(name))
+      .map((name) => ({ reason: 'GroupKnown', note: `Group "${name}" has told of itself, and is part of the plan` })),
+    ...before
+      .filter((name) => !after.includes(name))
+      .map((name) => ({ reason: 'GroupGone', note: `Group "${name}" is no longer part of the global cluster` })),
+  ];
 }
 
 /** What an operator of another version wrote and this one cannot read is written anew. */

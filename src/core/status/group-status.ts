@@ -7,6 +7,7 @@ import type {
   ConditionType,
   GroupCondition,
   GroupNodeStatus,
+  OtherGroupStatus,
   PostgresGroupStatus,
 } from '../../api/postgres-group-status.ts';
 import { decideConnectivity } from '../connectivity/connectivity-condition.ts';
@@ -37,6 +38,8 @@ export interface GroupStatusInput {
   readonly previous: PostgresGroupStatus | null;
   /** The present manifest is refused, and an earlier one goes on; null: it is carried out. */
   readonly refusal: { readonly reason: string; readonly message: string } | null;
+  /** The other groups of the global cluster. */
+  readonly otherGroups?: readonly OtherGroupStatus[];
   /** ISO 8601. */
   readonly now: string;
 }
@@ -106,6 +109,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
     lag: lagText(lag),
     proxies,
     nodes,
+    ...(given.otherGroups === undefined || given.otherGroups.length === 0 ? {} : { groups: [...given.otherGroups] }),
     addresses: addressesOf(input),
     ...lastFailoverOf(lastFailover, previous),
     survives: [...cluster.survives],

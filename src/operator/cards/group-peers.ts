@@ -84,6 +84,14 @@ export class GroupPeers {
     return [...silent, ...this.#refusals.values()].toSorted();
   }
 
+  /** By group, of those that cannot be asked, or whose card cannot be read. */
+  get silence(): Readonly<Record<string, string>> {
+    const unasked = this.#exchange.errors.flatMap(({ place, error }) =>
+      place.group === null ? [] : [[place.group, error] as const],
+    );
+    return Object.fromEntries([...unasked, ...this.#refusals]);
+  }
+
   /** Once. Throws ApiError. */
   async load(client: KubeClient, group: { readonly name: string; readonly namespace: string }): Promise<void> {
     if (this.#isLoaded) return;
