@@ -28,6 +28,11 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./local.ts')).localCommand(),
   },
   {
+    name: 'init',
+    summary: 'write the manifests of a topology',
+    load: async () => (await import('./init.ts')).initCommand(),
+  },
+  {
     name: 'plan',
     summary: 'show what manifests lead to, before anything starts',
     load: async () => (await import('./plan.ts')).planCommand(),

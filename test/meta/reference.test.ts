@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { suite, test } from 'node:test';
+import { FINDINGS_PAGE, findingsPage } from '../../scripts/doctor-reference.ts';
 import { referenceFiles } from '../../scripts/reference.ts';
 import { type JsonSchema, postgresGroupJsonSchema } from '../../src/api/json-schema.ts';
 
@@ -38,6 +39,10 @@ suite('the reference of PostgresGroup', () => {
       assert.equal(await readFile(join(ROOT, path), 'utf8'), text);
     });
   }
+
+  test(`${FINDINGS_PAGE} is current (else: npm run docs)`, async () => {
+    assert.equal(await readFile(join(ROOT, FINDINGS_PAGE), 'utf8'), findingsPage());
+  });
 
   test('has every path of the contract', () => {
     const spec = postgresGroupJsonSchema().properties?.spec ?? {};
