@@ -130,6 +130,14 @@ describe('whose word counts', () => {
   test('that a group has left, anybody may tell', () => {
     assert.equal(take(card('ait', [], { generation: 6, left: true }), 'pit').get('ait')?.left, true);
   });
+
+  test('of a group that left and was invited again by another: its newer one', () => {
+    const gone = cards(card('ait', [], { generation: 6, left: true }));
+    const again = (generation: number) =>
+      takeCard(gone, card('ait', [], { generation }), { from: 'pit', own: 'leo' }).get('ait')?.left;
+    assert.equal(again(6), true);
+    assert.equal(again(7), false);
+  });
 });
 
 describe('the own card', () => {

@@ -6,7 +6,7 @@ export type KnownCards = ReadonlyMap<string, GroupCard>;
 
 /**
  * A card of a group counts from the group itself. From another one it counts if nothing is known of the group yet, and if it says
- * that the group has left: a group that is gone cannot say so any more.
+ * that the group has left: a group that is gone cannot say so any more. So does one of a group that had left, and came again.
  *
  * @param from the group that gave it, as its certificate says.
  * @returns `known` itself if nothing is new.
@@ -16,7 +16,8 @@ export function takeCard(known: KnownCards, card: GroupCard, { from, own }: { fr
   const present = known.get(card.group);
   if (present !== undefined) {
     if (card.generation <= present.generation) return known;
-    if (from !== card.group && !card.left) return known;
+    // A group that left and was invited again cannot be asked before it is trusted again.
+    if (from !== card.group && !card.left && !present.left) return known;
   }
   return new Map([...known, [card.group, card]]);
 }

@@ -40,6 +40,10 @@ export async function dealWithOthers(
   const { client } = context;
   const { peers, joining } = session;
   const { login, listener } = joining;
+  for (const group of joining.newlyLeft(peers.cards.values())) {
+    const note = `Group "${group}" has left the global cluster: its members, Services and CA are dropped`;
+    context.events.say(object, { type: 'Normal', reason: 'GroupLeft', action: 'Leave', note });
+  }
   await keepFinalizer(context, object, counted.length > 0);
   const untilMs = openUntilMs(object);
   const isOpen = untilMs !== null && untilMs > Date.now();

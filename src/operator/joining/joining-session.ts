@@ -26,6 +26,7 @@ export class JoiningSession {
   #membership: Membership | null = null;
   #isLoaded = false;
   #attempt: AttemptState | null = null;
+  #left: ReadonlySet<string> | null = null;
   /** The group is being deleted: its card says so. */
   isLeaving = false;
 
@@ -60,6 +61,14 @@ export class JoiningSession {
   enter(membership: Membership, peers: GroupPeers): void {
     this.#membership = membership;
     peers.admit(membership.invitedBy, membership.cards, membership.cardGenerationMin);
+  }
+
+  /** Groups that have left since this was asked last; the first time none. */
+  newlyLeft(cards: Iterable<GroupCard>): readonly string[] {
+    const left = new Set([...cards].flatMap(({ group, left: isGone }) => (isGone ? [group] : [])));
+    const before = this.#left;
+    this.#left = left;
+    return before === null ? [] : [...left].filter((group) => !before.has(group));
   }
 
   /** Begins an exchange, if none is under way and it is time; the next look finds its outcome. */
