@@ -20,7 +20,7 @@ const SOON = { timeoutMs: 120_000, intervalMs: 500 } as const;
 const WRITE_INTERVAL_MS = 50;
 
 describe('three Kubernetes clusters', {
-  ...needs('three-kubernetes', 'kubernetes-faults', 'kubectl', 'etcd'),
+  ...needs('three-kubernetes', 'kubernetes-faults', 'kubectl'),
   timeout: 1_400_000,
 }, () => {
   let clusters: ThreeClusters;

@@ -5,6 +5,7 @@
  *   PGSPAN_IMAGE     tag of pgspan's image, loaded or pullable there       (default pgspan:dev)
  *   PGSPAN_NEXT_IMAGE   another tag of it, or another version: what an upgrade goes to (default PGSPAN_IMAGE-next)
  *   POSTGRES_IMAGE   tag of PostgreSQL's image                             (default postgres:18)
+ *   ETCD_IMAGE       tag of etcd's image                                   (default quay.io/coreos/etcd:v3.6.5)
  *   PGSPAN_EXTERNAL_DNS=1   it publishes the host names of external-dns's annotation; tests of names outside need it
  *   PGSPAN_BALANCER_HOSTNAME   annotation of a Service, as key=value, whose load balancer has a host name in its status (optional)
  *   PGSPAN_FAULTS    program that breaks pods and clusters (faults.ts); tests of such faults need it
@@ -21,6 +22,7 @@ export const PGSPAN_IMAGE = process.env.PGSPAN_IMAGE ?? 'pgspan:dev';
 export const PGSPAN_NEXT_IMAGE = process.env.PGSPAN_NEXT_IMAGE ?? `${PGSPAN_IMAGE}-next`;
 export const POSTGRES_IMAGE = process.env.POSTGRES_IMAGE ?? 'postgres:18';
 export const BALANCER_HOSTNAME = process.env.PGSPAN_BALANCER_HOSTNAME ?? null;
+export const ETCD_IMAGE = process.env.ETCD_IMAGE ?? 'quay.io/coreos/etcd:v3.6.5';
 export const FAULTS_PROGRAM = process.env.PGSPAN_FAULTS ?? null;
 
 /** The contexts of KUBECONFIG, in their order. Throws when there is none. */

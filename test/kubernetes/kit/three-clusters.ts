@@ -1,8 +1,7 @@
 /**
  * One database over three Kubernetes clusters, each with an operator of its own that looks after one namespace. The record is in
- * an etcd of this machine, at an address that the clusters reach: that from which this machine reaches their API servers.
+ * pgspan's own members of etcd, one in each group.
  */
-import { createSocket } from 'node:dgram';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,9 +10,7 @@ import type { PostgresGroupManifest } from '../../../src/api/postgres-group.ts';
 import type { PostgresGroupStatus } from '../../../src/api/postgres-group-status.ts';
 import { waitUntil } from '../../../src/base/wait-until.ts';
 import type { WriterTarget } from '../../../src/platform/local/writer-process.ts';
-import { createTestPki, type TestPki } from '../../kit/certificates.ts';
-import { startEtcd, type TestEtcd } from '../../kit/etcd.ts';
-import { contexts, kubectl, PGSPAN_IMAGE, POSTGRES_IMAGE } from './environment.ts';
+import { contexts, ETCD_IMAGE, kubectl, PGSPAN_IMAGE, POSTGRES_IMAGE } from './environment.ts';
 import { freshNamespace, pgspan, removeNamespace, ROOT } from './install.ts';
 
 export const GROUPS = ['leo', 'ait', 'pit'] as const;
@@ -27,24 +24,20 @@ export class ThreeClusters {
   readonly namespace: string;
   readonly #contexts: Readonly<Record<GroupName, string>>;
   readonly #folder = mkdtempSync(join(tmpdir(), 'pgspan-three-'));
-  readonly #pki: TestPki;
-  readonly #etcd: TestEtcd;
   /** As they were applied last. */
   readonly manifests = new Map<GroupName, PostgresGroupManifest>();
 
-  private constructor(namespace: string, pki: TestPki, etcd: TestEtcd) {
-    const [leo = '', ait = '', pit = ''] = contexts();
+  private constructor(namespace: string) {
+    const all = contexts();
+    const named = GROUPS.every((group) => all.includes(group)) ? GROUPS : all;
+    const [leo = '', ait = '', pit = ''] = named;
     this.#contexts = { leo, ait, pit };
     this.namespace = namespace;
-    this.#pki = pki;
-    this.#etcd = etcd;
   }
 
   /** Installs the operators, and what the manifests refer to. */
   static async prepare(namespace: string): Promise<ThreeClusters> {
-    const address = await ownAddress();
-    const pki = await createTestPki({ globalCluster: 'etcd', group: 'etcd' });
-    const clusters = new ThreeClusters(namespace, pki, await startEtcd({ addresses: [address], pki }));
+    const clusters = new ThreeClusters(namespace);
     await Promise.all(GROUPS.map((group) => clusters.#prepareCluster(group)));
     return clusters;
   }
@@ -61,23 +54,19 @@ export class ThreeClusters {
     return pgspan([...words, '--context', this.#contexts[group], '-n', this.namespace]);
   }
 
-  /** The example of a group, with the record where it is here. Applied as it is, nobody knows anybody's CA. */
+  /** The example of a group. Applied as it is, nobody knows anybody's CA. */
   example(group: GroupName): PostgresGroupManifest {
     const text = readFileSync(join(ROOT, 'examples/three-clusters', `${group}.yaml`), 'utf8');
     // The names of a domain of its own, should others use the same name server.
     const manifest = parse(text.replaceAll('db.example.com', 'three.example.com')) as PostgresGroupManifest;
-    const [endpoint] = this.#etcd.endpoints;
-    const etcd = {
-      endpoints: [`https://${endpoint?.address}:${endpoint?.port}`],
-      secretRef: { name: 'etcd-client' },
-    };
+    const etcdMember = { imageName: ETCD_IMAGE, storage: { size: '1Gi' } };
     return {
       ...manifest,
       spec: {
         ...manifest.spec,
         imageName: POSTGRES_IMAGE,
         resources: { requests: { cpu: '50m', memory: '192Mi' }, limits: { memory: '1Gi' } },
-        coordination: { ...manifest.spec.coordination, etcd },
+        coordination: { ...manifest.spec.coordination, etcdMember },
       },
     };
   }
@@ -147,8 +136,6 @@ export class ThreeClusters {
 
   async close(): Promise<void> {
     await Promise.all(GROUPS.map((group) => removeNamespace(this.namespace, this.#contexts[group]).catch(() => {})));
-    await this.#etcd[Symbol.asyncDispose]();
-    await this.#pki[Symbol.asyncDispose]();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
@@ -164,10 +151,6 @@ export class ThreeClusters {
       on,
     );
     await this.kubectl(group, ['rollout', 'status', 'deployment', OPERATOR, '--timeout=120s']);
-    const client = await this.#pki.issue('etcd-client', {});
-    const files = { 'tls.crt': client.certFile, 'tls.key': client.keyFile, 'ca.crt': client.caFile };
-    const words = Object.entries(files).map(([key, file]) => `--from-file=${key}=${file}`);
-    await this.kubectl(group, ['create', 'secret', 'generic', 'etcd-client', ...words]);
     const login = ['--from-literal=username=app', `--from-literal=password=${PASSWORD}`];
     await this.kubectl(group, ['create', 'secret', 'generic', 'orders-credentials', ...login]);
   }
@@ -180,20 +163,4 @@ export function withPeers(
 ): PostgresGroupManifest {
   const peers = (manifest.spec.globalCluster?.peers ?? []).map((peer) => ({ ...peer, ...told.get(peer.group) }));
   return { ...manifest, spec: { ...manifest.spec, globalCluster: { ...manifest.spec.globalCluster, peers } } };
-}
-
-/** The address from which this machine reaches the first cluster. Nothing is sent. */
-async function ownAddress(): Promise<string> {
-  const path = ['config', 'view', '--minify', '-o', 'jsonpath={.clusters[0].cluster.server}'];
-  const { hostname } = new URL(await kubectl(path));
-  const socket = createSocket('udp4');
-  try {
-    await new Promise<void>((resolve, reject) => {
-      socket.once('error', reject);
-      socket.connect(9, hostname, () => resolve());
-    });
-    return socket.address().address;
-  } finally {
-    socket.close();
-  }
 }
