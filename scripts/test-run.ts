@@ -1,11 +1,12 @@
 /**
  * Runs the test files, each in a process of its own, and says at the end what could not run and why.
  *
- *   node scripts/test-run.ts [--quick | --long | --kubernetes] [--without PART]... [--summary FILE] [FILE...]
+ *   node scripts/test-run.ts [--quick | --long | --kubernetes [--clusters N]] [--without PART]... [--summary FILE] [FILE...]
  *
  * --quick    only what needs no real server: the part of `npm run ok`
  * --long     the files *.long.test.ts and no others: repeated faults, whole machines; minutes to hours
  * --kubernetes  the files *.kube.test.ts and no others, one at a time: on the clusters of KUBECONFIG (test/kubernetes/kit/environment.ts)
+ * --clusters N  with --kubernetes: KUBECONFIG must have so many contexts; else what needs more is skipped
  * --without  leaves out the files whose path contains PART
  * --summary  also writes the counts as JSON, for .ci/run
  * FILE       test files, or parts of their paths; default all
@@ -14,7 +15,7 @@
  * left open would be left on a user's machine too. A skipped test is one that this machine cannot run
  * (test/kit/requirement.ts); with PGSPAN_TEST_ALL=1 it has failed. The last line is `N passed, N failed[, N skipped]`.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -81,6 +82,7 @@ async function main(): Promise<void> {
       quick: { type: 'boolean', default: false },
       long: { type: 'boolean', default: false },
       kubernetes: { type: 'boolean', default: false },
+      clusters: { type: 'string' },
       without: { type: 'string', multiple: true, default: [] },
       summary: { type: 'string' },
     },
@@ -88,10 +90,20 @@ async function main(): Promise<void> {
   });
   const { quick, long, kubernetes, without } = values;
   const files = testFiles({ quick, kind: long ? 'long' : kubernetes ? 'kube' : null, without, wanted: positionals });
+  if (kubernetes && values.clusters !== undefined) demandClusters(Number(values.clusters));
   if (!quick && !kubernetes) await prepareMachine();
   endWithUs();
   const results = await runAll(files);
   finish(summarize(results), values.summary);
+}
+
+/** Three clusters are asked for where a run on fewer would be taken for one on three. */
+function demandClusters(wanted: number): void {
+  const { stdout } = spawnSync('kubectl', ['config', 'get-contexts', '-o', 'name'], { encoding: 'utf8' });
+  const found = (stdout ?? '').split('\n').filter((name) => name !== '').length;
+  if (found >= wanted) return;
+  process.stderr.write(`Cannot test on ${wanted} Kubernetes clusters: KUBECONFIG has ${found} context(s)\n`);
+  process.exit(1);
 }
 
 interface Choice {
