@@ -15,6 +15,8 @@ export const CONDITION_MEANING = {
     'The group does not serve, or serves and survives less than it should; the reason says which. False while it is made for the first time.',
   ConfigurationAccepted:
     'The manifest holds no contradiction. False: nothing of this generation was carried out, the group goes on as it was.',
+  RecordReady:
+    "pgspan's own etcd keeps the record, and every member of it answers. False: the reason says which does not and what that means. Absent: the record is kept elsewhere.",
   CertificatesReady:
     'Every node has reported that it runs with the certificate that it should have, with every name that it is reached by.',
   Connectivity:

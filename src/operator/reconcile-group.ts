@@ -112,7 +112,7 @@ export async function reconcileGroup(
     now: new Date(),
     otherAuthorities: groups.authorities,
   });
-  const members = otherMembers(plan, groupPlan.name, [...session.peers.cards.values()]);
+  const members = otherMembers(plan, groupPlan, [...session.peers.cards.values()]);
   const etcd = await session.etcd.look({ context, plan, groupPlan, tls: operatorTls(secrets), others: members });
   const facts = { plan, groupPlan, group, sight, secrets, sources, etcd };
   const desired = await renderAll(context, session, facts, known.cards);
@@ -175,6 +175,7 @@ export async function reconcileGroup(
     authorityExpiryMs: secrets.authorityExpiryMs,
     otherGroups: otherGroups({ counted: groups.counted, cards: known.cards, cluster, silence: session.peers.silence }),
     refusal,
+    record: etcd?.decision ?? null,
   });
   const acted = (await act(context, session, object, decision)) || (await etcd?.act()) === true;
   if (acted || others.isChanged) return 0;

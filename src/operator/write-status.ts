@@ -6,6 +6,7 @@ import {
   type PostgresGroupStatus,
   postgresGroupStatusSchema,
 } from '../api/postgres-group-status.ts';
+import type { EtcdDecision } from '../core/etcd-members/etcd-snapshot.ts';
 import type { RollingDecision } from '../core/rolling/rolling-snapshot.ts';
 import type { ClusterStatus, NodeObservation } from '../core/status/cluster-status.ts';
 import { groupStatus, isSameStatus, type StandstillInput, standstillStatus } from '../core/status/group-status.ts';
@@ -27,6 +28,8 @@ export interface StatusFacts {
   /** The present manifest is refused; null: it is carried out. */
   readonly otherGroups: readonly OtherGroupStatus[];
   readonly refusal: { readonly reason: string; readonly message: string } | null;
+  /** Of pgspan's own etcd; null: there is none. */
+  readonly record: EtcdDecision | null;
 }
 
 /** @returns whether all is well. */
@@ -60,6 +63,7 @@ export async function writeStatus(context: OperatorContext, object: KubeObject, 
     previous,
     refusal: facts.refusal,
     otherGroups: facts.otherGroups,
+    record: facts.record,
     now: new Date().toISOString(),
   });
   await write(context, object, previous, next);

@@ -11,6 +11,7 @@ import type {
   PostgresGroupStatus,
 } from '../../api/postgres-group-status.ts';
 import { decideConnectivity } from '../connectivity/connectivity-condition.ts';
+import type { EtcdDecision } from '../etcd-members/etcd-snapshot.ts';
 import type { RollingDecision } from '../rolling/rolling-snapshot.ts';
 import { POSTGRES_PORT } from '../topology/names.ts';
 import type { GroupPlan, ServiceKind } from '../topology/plan-types.ts';
@@ -40,6 +41,8 @@ export interface GroupStatusInput {
   readonly refusal: { readonly reason: string; readonly message: string } | null;
   /** The other groups of the global cluster. */
   readonly otherGroups?: readonly OtherGroupStatus[];
+  /** Of pgspan's own etcd; null or absent: the record is elsewhere. */
+  readonly record?: EtcdDecision | null;
   /** ISO 8601. */
   readonly now: string;
 }
@@ -65,7 +68,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
   const certificates = certificatesVerdict(input);
   const { rolling } = input;
   const isMaking = cluster.term === 0;
-  const verdicts: Record<ConditionType, Verdict> = {
+  const verdicts: Record<Exclude<ConditionType, 'RecordReady'>, Verdict> & Partial<Record<ConditionType, Verdict>> = {
     Ready:
       trouble === null
         ? { status: 'True', reason: 'Healthy', message: 'Every node serves and every standby streams from the leader' }
@@ -85,6 +88,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
         : { status: 'False', ...input.refusal },
     CertificatesReady: certificates,
     Connectivity: decideConnectivity(groupPlan.name, input.observations),
+    ...(input.record == null ? {} : { RecordReady: recordVerdict(input.record) }),
   };
   const first = input.refusal ?? firstReason(trouble, rolling, certificates);
   const { lastFailover } = cluster;
@@ -285,12 +289,19 @@ function firstReason(trouble: Trouble | null, rolling: RollingDecision, certific
   return { reason: 'Healthy', message: 'Every node serves and every standby streams from the leader' };
 }
 
+/** True when nothing is under way and every member answers. */
+function recordVerdict({ kind, reason }: EtcdDecision): Verdict {
+  return { status: kind === 'settled' ? 'True' : 'False', reason: reason.code, message: reason.message };
+}
+
 function conditionsOf(
-  verdicts: Readonly<Record<ConditionType, Verdict>>,
+  verdicts: Readonly<Partial<Record<ConditionType, Verdict>>>,
   previous: PostgresGroupStatus | null,
   context: { readonly generation: number; readonly now: string },
 ): GroupCondition[] {
-  return (Object.keys(verdicts) as ConditionType[]).map((type) => condition(type, verdicts[type], previous, context));
+  return (Object.entries(verdicts) as [ConditionType, Verdict][]).map(([type, verdict]) =>
+    condition(type, verdict, previous, context),
+  );
 }
 
 function condition(

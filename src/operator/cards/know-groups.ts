@@ -6,7 +6,7 @@ import type { PostgresGroup } from '../../api/postgres-group.ts';
 import type { GroupsDecision } from '../../core/cards/decide-groups.ts';
 import { countedGroups, decideGroups } from '../../core/cards/decide-groups.ts';
 import { ownCard } from '../../core/cards/own-card.ts';
-import type { EtcdMemberPlan, GlobalPlan } from '../../core/topology/plan-types.ts';
+import type { EtcdMemberPlan, GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 import { LABEL } from '../../api/labels.ts';
 import { KUBE_KINDS } from '../../platform/kubernetes/kube-object.ts';
 import type { GroupSession } from '../group-session.ts';
@@ -91,7 +91,7 @@ export function tellGroups(
       published: sight.published,
       podAddresses,
       caBundle: secrets.authority.authorityPem,
-      etcd: session.etcd.hasMember && groupPlan.etcd !== null ? etcdEntry(groupPlan.etcd, sight.published) : null,
+      etcd: etcdOf(session, groupPlan, sight) ?? null,
       credentialsGeneration: session.joining.login.login?.generation ?? 0,
       admits: session.peers.admits,
       left: session.joining.isLeaving,
@@ -102,6 +102,13 @@ export function tellGroups(
     key: `/ConfigMap/${name}`,
     object: { apiVersion: 'v1', kind: 'ConfigMap', metadata: ownedMetadata(input, name), data: session.peers.texts() },
   };
+}
+
+/** As long as it was not looked at, what was told before. */
+function etcdOf(session: GroupSession, { etcd }: GroupPlan, { published }: GroupSight): GroupCard['etcd'] | undefined {
+  const { hasMember } = session.etcd;
+  if (etcd === null || hasMember === null) return session.peers.ownCard?.etcd;
+  return hasMember ? etcdEntry(etcd, published) : null;
 }
 
 /** By what its load balancer got, else by its name outside. */

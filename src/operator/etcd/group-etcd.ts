@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import type { GroupCard } from '../../api/group-card.ts';
 import { LABEL } from '../../api/labels.ts';
-import type { TlsTexts } from '../../base/mutual-tls.ts';
+import type { DialTarget, TlsTexts } from '../../base/mutual-tls.ts';
 import type { EtcdAdmin } from '../../coordination/etcd-admin.ts';
 import { decideEtcdStep, initialClusterOf } from '../../core/etcd-members/decide-etcd-step.ts';
 import type {
@@ -15,6 +15,8 @@ import type {
   EtcdSnapshot,
   EtcdStep,
 } from '../../core/etcd-members/etcd-snapshot.ts';
+import { etcdMember } from '../../core/topology/names.ts';
+import { outsideAddress } from '../../core/topology/remote-services.ts';
 import type { EtcdMemberPlan, GlobalPlan, GroupPlan } from '../../core/topology/plan-types.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
 import { ETCD_MEMORY_ANNOTATION } from '../objects/etcd-member.ts';
@@ -28,18 +30,28 @@ import { etcdPodFacts, type EtcdPodFacts } from './etcd-pod.ts';
 
 /** What the cards of the other groups tell of their members. */
 export interface OtherMember {
-  readonly member: EtcdMemberPlan;
+  readonly name: string;
+  /** Where it is dialled; null: its group has left. */
+  readonly target: DialTarget | null;
   readonly hasMember: boolean;
   readonly hasLeft: boolean;
 }
 
 /** Members that the plan gives to the other groups, and what their cards say of them. */
-export function otherMembers(plan: GlobalPlan, own: string, cards: readonly GroupCard[]): OtherMember[] {
-  return plan.groups.flatMap(({ name, etcd }) => {
-    if (name === own || etcd === null) return [];
-    const card = cards.find((one) => one.group === name);
-    return [{ member: etcd, hasMember: card !== undefined && card.etcd !== null, hasLeft: card?.left === true }];
+export function otherMembers(plan: GlobalPlan, own: GroupPlan, cards: readonly GroupCard[]): OtherMember[] {
+  const present = plan.groups.flatMap(({ name: group, etcd }): OtherMember[] => {
+    if (group === own.name || etcd === null) return [];
+    const card = cards.find((one) => one.group === group);
+    const { name, addresses, clientPort: port } = etcd;
+    // The operator is in another namespace than the Services: it dials what they lead to.
+    const address = card === undefined ? null : outsideAddress(card, name);
+    const target = { host: addresses[own.internodeTrafficStrategy], address, port };
+    return [{ name, target, hasMember: card !== undefined && card.etcd !== null, hasLeft: false }];
   });
+  const left = cards
+    .filter((card) => card.left && plan.groups.every(({ name }) => name !== card.group))
+    .map(({ group }) => ({ name: etcdMember(group), target: null, hasMember: false, hasLeft: true }));
+  return [...present, ...left];
 }
 
 export interface EtcdLookInput {
@@ -73,9 +85,9 @@ export class GroupEtcd {
   readonly #clients = new EtcdClients();
   #said = '';
 
-  /** A member of this group has run: what its card tells the others. */
-  get hasMember(): boolean {
-    return this.#memory?.phase === 'member';
+  /** A member of this group has run: what its card tells the others. Null: it was not looked at yet. */
+  get hasMember(): boolean | null {
+    return this.#memory === null ? null : this.#memory.phase === 'member';
   }
 
   /** Throws EtcdMemoryError, ApiError, TlsFilesError. A step that etcd refuses is a wait. */
@@ -90,7 +102,7 @@ export class GroupEtcd {
     const snapshot: EtcdSnapshot = {
       own: { name: own.name, peerUrl: own.peerUrl },
       isFounder: input.plan.primaryGroup === groupPlan.name,
-      others: input.others.map(({ member, hasMember, hasLeft }) => ({ name: member.name, hasMember, hasLeft })),
+      others: input.others,
       memory: this.#memory,
       pod: sight.pod,
       volume: sight.volume,
@@ -226,20 +238,14 @@ function revisionOf(set: KubeObject | undefined): string | null {
   return template?.metadata?.annotations?.[REVISION_ANNOTATION] ?? null;
 }
 
-/** The own member by the address of its pod; those of other groups by what their names lead to in this group's namespace. */
+/** The own member by the address of its pod, the others as their cards tell. */
 function placesOf(own: EtcdMemberPlan, { pod }: OwnSight, { groupPlan, others }: EtcdLookInput): EtcdPlace[] {
   const strategy = groupPlan.internodeTrafficStrategy;
-  const place = (member: EtcdMemberPlan, address: string | null): EtcdPlace => ({
-    name: member.name,
-    target: { host: member.addresses[strategy], address, port: member.clientPort },
-  });
+  const { name, addresses, clientPort: port } = own;
+  const address = pod?.address ?? null;
   return [
-    ...(pod === null || pod.address === null ? [] : [place(own, pod.address)]),
-    ...others
-      .filter(({ hasLeft }) => !hasLeft)
-      .map(({ member }) =>
-        place(member, strategy === 'ServiceName' ? `${member.name}.${groupPlan.namespace}.svc` : null),
-      ),
+    ...(address === null ? [] : [{ name, target: { host: addresses[strategy], address, port } }]),
+    ...others.flatMap(({ name: other, target }) => (target === null ? [] : [{ name: other, target }])),
   ];
 }
 
