@@ -19,6 +19,7 @@ export interface AccessFlags {
   readonly context?: string;
   readonly namespace?: string;
   readonly cluster?: string;
+  readonly allContexts?: boolean;
 }
 
 /** `--state DIR`, for every verb that means a local site. */
@@ -34,6 +35,21 @@ export function addClusterOptions(command: Command): Command {
     .option('--context <name>', 'Kubernetes: this context of the kubeconfig (default: its current one)')
     .option('-n, --namespace <name>', "Kubernetes: the groups of this namespace (default: the context's)")
     .option('--cluster <name>', 'Kubernetes: this global cluster, where a namespace holds several');
+}
+
+/** As addClusterOptions, for verbs that may look at several Kubernetes clusters at once. */
+export function addContextsOptions(command: Command): Command {
+  const context = new Option(
+    '--context <names>',
+    'Kubernetes: this context of the kubeconfig, or several, separated by commas (default: its current one)',
+  );
+  return command
+    .addOption(stateOption())
+    .option('--kubeconfig <file>', 'Kubernetes: this kubeconfig (default: $KUBECONFIG, else ~/.kube/config)')
+    .addOption(context.conflicts('allContexts'))
+    .option('--all-contexts', 'Kubernetes: every context of the kubeconfig that holds groups of the database')
+    .option('-n, --namespace <name>', "Kubernetes: the groups of this namespace (default: the context's)")
+    .option('--cluster <name>', 'Kubernetes: this global cluster, where there are several');
 }
 
 /** Opens the cluster, does the work, and ends what was begun for it. Throws UserError NO_SITE and what the work throws. */
@@ -56,6 +72,11 @@ export async function withClusterSource<T>(
 
 async function openSource(flags: AccessFlags): Promise<ClusterSource> {
   if ((await chosenPlatform(flags)) === 'kubernetes') {
+    const contexts = flags.context?.split(',').filter((name) => name !== '') ?? [];
+    if (flags.allContexts || contexts.length > 1) {
+      const { openContextsSource } = await import('../platform/kubernetes/several-contexts.ts');
+      return tellingUnanswered(await openContextsSource(flags, flags.allContexts ? null : contexts));
+    }
     const { openKubernetesSource } = await import('../platform/kubernetes/access.ts');
     return await openKubernetesSource(flags);
   }
@@ -63,12 +84,28 @@ async function openSource(flags: AccessFlags): Promise<ClusterSource> {
   return { open: async () => openLocalAccess(stateFolder(flags.state ?? null)), close: async () => {} };
 }
 
+/** A cluster that does not answer is said beside what the others say. */
+function tellingUnanswered(source: ClusterSource): ClusterSource {
+  let told = '';
+  return {
+    async open() {
+      const access = await source.open();
+      const text = access.unanswered.map(({ place, why }) => `${place} does not answer: ${why}\n`).join('');
+      // Once for as long as it stays so.
+      if (text !== told) process.stderr.write(text);
+      told = text;
+      return access;
+    },
+    close: () => source.close(),
+  };
+}
+
 /** Throws UserError OPTION_INVALID when both are named. */
 export async function chosenPlatform(
-  { state, kubeconfig, context, namespace, cluster }: AccessFlags,
+  { state, kubeconfig, context, namespace, cluster, allContexts }: AccessFlags,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<'local' | 'kubernetes'> {
-  const kubernetes = { kubeconfig, context, namespace, cluster };
+  const kubernetes = { kubeconfig, context, namespace, cluster, 'all-contexts': allContexts };
   const named = Object.entries(kubernetes).find(([, value]) => value !== undefined);
   if (named !== undefined && state !== undefined) {
     throw new UserError({

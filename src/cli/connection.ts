@@ -11,7 +11,7 @@ import {
 } from '../core/connection/formats.ts';
 import { type ConnectionChoice, selectConnection } from '../core/connection/select.ts';
 import type { ClusterAccess, ConnectionWay } from '../platform/ports.ts';
-import { type AccessFlags, addClusterOptions, outputOption, withCluster } from './cluster-access.ts';
+import { type AccessFlags, addContextsOptions, outputOption, withCluster } from './cluster-access.ts';
 
 export interface ConnectionFlags extends AccessFlags {
   readonly read?: boolean;
@@ -71,7 +71,7 @@ export function connectionCommand(): Command {
         if (isGuess) process.stderr.write(INSIDE_NOTE);
       });
     });
-  return addClusterOptions(command);
+  return addContextsOptions(command);
 }
 
 /** The way that was asked for, else the best one. Throws UserError CONNECTION_UNKNOWN. */

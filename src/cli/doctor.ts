@@ -1,7 +1,7 @@
 /** `pgspan doctor`: every edge, from where it begins, and what is wrong in words: names, ports, certificates, logins, clocks. */
 import { Command } from 'commander';
 import type { DoctorFacts } from '../core/connectivity/doctor-facts.ts';
-import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
+import { type AccessFlags, addContextsOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
 import { doctorReport, formatDoctor } from './doctor-text.ts';
 import { EXIT_CODE } from './exit-codes.ts';
 
@@ -30,5 +30,5 @@ export function doctorCommand(): Command {
       if (flags.output !== undefined) return printValue(report, flags.output);
       process.stdout.write(`${formatDoctor(report, { all: flags.all ?? false })}\n`);
     });
-  return addClusterOptions(command);
+  return addContextsOptions(command);
 }

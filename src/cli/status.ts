@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { styleText } from 'node:util';
 import { Command } from 'commander';
 import type { ClusterStatus } from '../core/status/cluster-status.ts';
-import { type AccessFlags, addClusterOptions, outputOption, printValue, withClusterSource } from './cluster-access.ts';
+import { type AccessFlags, addContextsOptions, outputOption, printValue, withClusterSource } from './cluster-access.ts';
 import { formatStatus } from './status-text.ts';
 
 interface StatusFlags extends AccessFlags {
@@ -22,7 +22,10 @@ Examples:
   pgspan status
   pgspan status --watch
   pgspan status -o json | jq -r .leader
-  pgspan status --context prod -n shop   the groups of a namespace of a Kubernetes cluster`;
+  pgspan status --context prod -n shop   the groups of a namespace of a Kubernetes cluster
+  pgspan status --all-contexts           through every cluster of the kubeconfig that holds groups of the database
+
+Where no node of a group can be asked, what its operator wrote last is shown, with its age.`;
 
 export function statusCommand(): Command {
   const command = new Command('status')
@@ -31,7 +34,7 @@ export function statusCommand(): Command {
     .addOption(outputOption(['json', 'yaml'], 'whole status in this form'))
     .addHelpText('after', EXAMPLES)
     .action(runStatus);
-  return addClusterOptions(command);
+  return addContextsOptions(command);
 }
 
 async function runStatus(flags: StatusFlags): Promise<void> {

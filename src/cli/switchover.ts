@@ -1,6 +1,6 @@
 /** `pgspan switchover`: hands the lead over, without a lost write and without a refused connection. */
 import { Command } from 'commander';
-import { type AccessFlags, addClusterOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
+import { type AccessFlags, addContextsOptions, outputOption, printValue, withCluster } from './cluster-access.ts';
 import { findLeader, order } from './orders.ts';
 
 /** agents/instance/switchover.ts gives up after 30 s by itself. */
@@ -32,5 +32,5 @@ export function switchoverCommand(): Command {
       const { from, to, term, heldMs } = result as { from: string; to: string; term: number; heldMs: number };
       process.stdout.write(`${to} leads in term ${term}; ${from} follows. Clients waited ${Math.round(heldMs)} ms.\n`);
     });
-  return addClusterOptions(command);
+  return addContextsOptions(command);
 }

@@ -49,7 +49,12 @@ export async function examineEdges(access: ClusterAccess): Promise<DoctorFacts> 
       ...(entries.length === 0 ? [] : [client(HERE, entries)]),
     ],
     balancers: await Promise.all(access.balancers.map(withAddresses)),
-    plannedEdges: countPlannedEdges(plan, access.vantagePlan, access.entries.length),
+    plannedEdges: countPlannedEdges({
+      plan,
+      vantagePlan: access.vantagePlan,
+      groups: access.groups.map(({ metadata }) => metadata.name),
+      entries: access.entries.length,
+    }),
     nowMs: Date.now(),
   };
 }
@@ -95,7 +100,7 @@ async function askAbout(
 }
 
 /** What clients dial, and people with the rights of a node. */
-function clientQuestions({ nodes, proxies, plan, vantagePlan }: ClusterAccess): EdgeQuestion[] {
+function clientQuestions({ groups, nodes, proxies, plan, vantagePlan }: ClusterAccess): EdgeQuestion[] {
   return [
     ...proxies.flatMap((proxy) => [
       ...routeQuestions(proxy, 'write', proxy.write, routeNames(vantagePlan, proxy.group, 'write')),
@@ -106,7 +111,9 @@ function clientQuestions({ nodes, proxies, plan, vantagePlan }: ClusterAccess): 
       const group = vantagePlan.groups.find(({ name }) => name === node.group);
       const planned = group?.nodes.find(({ name }) => name === node.name);
       const strategy = plan.groups.find(({ name }) => name === node.group)?.clientTrafficStrategy ?? 'FQDN';
-      const host = planned?.addresses[strategy] ?? node.postgres.host;
+      // A node of another cluster has the name that servers here dial.
+      const isHere = groups.some(({ metadata }) => metadata.name === node.group);
+      const host = (isHere ? planned?.addresses[strategy] : undefined) ?? node.postgres.host;
       return [
         { purpose: 'client' as const, target: node.name, ...node.postgres, host },
         { purpose: 'agent' as const, target: node.name, ...node.agent },

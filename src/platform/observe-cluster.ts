@@ -6,6 +6,7 @@ import {
   type ProxyObservation,
   summarizeStatus,
 } from '../core/status/cluster-status.ts';
+import { withStoredStatus } from '../core/status/stored-status.ts';
 import type { ClusterAccess, NodeAccess, ProxyAccess } from './ports.ts';
 
 /** A node on the same machine answers in milliseconds, one across the ocean in a quarter of a second; longer is no answer. */
@@ -18,7 +19,7 @@ export async function observeCluster(access: ClusterAccess): Promise<ClusterStat
     Promise.all(access.proxies.map((proxy) => observeProxy(proxy, access))),
   ]);
   const { plan } = access;
-  return summarizeStatus({
+  const status = summarizeStatus({
     globalCluster: plan.globalCluster,
     nodes,
     proxies,
@@ -26,6 +27,7 @@ export async function observeCluster(access: ClusterAccess): Promise<ClusterStat
     memberTimeoutMs: plan.timing.memberTimeoutMs,
     scope: plan.replication.scope,
   });
+  return withStoredStatus(status, access.stored, Date.now());
 }
 
 async function observeNode(node: NodeAccess, { vantage, startHint }: ClusterAccess): Promise<NodeObservation> {

@@ -8,6 +8,7 @@ import type { DialTarget } from '../base/mutual-tls.ts';
 import type { ConnectionPlaces } from '../core/connection/select.ts';
 import type { BalancerFacts } from '../core/connectivity/doctor-facts.ts';
 import type { PublishedHosts } from '../core/dns/zone-records.ts';
+import type { StoredStatus } from '../core/status/stored-status.ts';
 import type { GlobalPlan } from '../core/topology/plan-types.ts';
 import type { Vantage } from './vantage.ts';
 
@@ -38,6 +39,10 @@ export interface ClusterAccess {
   readonly published: PublishedHosts;
   /** `entries` from this machine, as an application. */
   examineEntries(): Promise<EdgeFacts[]>;
+  /** Clusters that were asked for and did not answer. */
+  readonly unanswered: readonly UnansweredPlace[];
+  /** What operators wrote of their groups, for where nobody can be asked. */
+  readonly stored: readonly StoredStatus[];
   /** What to do about programs that do not run, for messages: `\`pgspan local up\` starts it`. */
   readonly startHint: string;
   /** The application's database and its owner. */
@@ -52,6 +57,12 @@ export interface ClusterAccess {
   readonly postgresBin: string | null;
   /** What the programs of a target (`leo-1`, `leo-1/postgres`, `leo-proxy-1`, `record`, a group) say. Throws UserError TARGET_UNKNOWN. */
   logs(target: string): Promise<readonly LogSource[]>;
+}
+
+export interface UnansweredPlace {
+  /** `context "pit"`. */
+  readonly place: string;
+  readonly why: string;
 }
 
 /** Where a client stands, and what it needs there. */

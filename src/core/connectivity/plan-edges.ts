@@ -32,22 +32,32 @@ export function balancedServices(group: GroupPlan): GroupPlan['services'] {
   return group.services.filter(({ type }) => type === 'LoadBalancer');
 }
 
-/** @param entries how many load balancers are dialled from outside of the clusters; 0 where there is no such place. */
-export function countPlannedEdges(plan: GlobalPlan, vantagePlan: GlobalPlan, entries: number): number {
+export interface PlannedEdgesInput {
+  readonly plan: GlobalPlan;
+  /** With the names that clients at the vantage dial. */
+  readonly vantagePlan: GlobalPlan;
+  /** Groups whose cluster is looked at: the proxies of the others are theirs alone. */
+  readonly groups: readonly string[];
+  /** How many load balancers are dialled from outside of the clusters; 0 where there is no such place. */
+  readonly entries: number;
+}
+
+export function countPlannedEdges({ plan, vantagePlan, groups, entries }: PlannedEdgesInput): number {
+  const here = plan.groups.filter(({ name }) => groups.includes(name));
   const nodes = plan.groups.flatMap((group) => group.nodes).length;
   const records = nodes * recordEndpoints(plan);
   const servers = nodes * (nodes - 1) * 2;
-  const proxies = plan.groups.flatMap((group) => group.proxies).length * nodes * 2;
-  const clients = plan.groups.map((group) => {
+  const proxies = here.flatMap((group) => group.proxies).length * nodes * 2;
+  const clients = here.map((group) => {
     const routes = group.proxies.map(
       ({ read }) =>
         routeNames(vantagePlan, group.name, 'write').length +
         (read ? routeNames(vantagePlan, group.name, 'read').length : 0) +
         1,
     );
-    return sum(routes) + group.nodes.length * 2;
+    return sum(routes);
   });
-  return servers + records + proxies + sum(clients) + entries;
+  return servers + records + proxies + sum(clients) + nodes * 2 + entries;
 }
 
 function recordEndpoints({ coordination, groups }: GlobalPlan): number {

@@ -9,13 +9,16 @@
  */
 import { mkdir, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import * as z from 'zod';
 import { ManifestError } from '../../api/manifest-error.ts';
 import { LABEL } from '../../api/labels.ts';
 import { parsePostgresGroup } from '../../api/parse-manifest.ts';
 import { globalClusterName, type PostgresGroup } from '../../api/postgres-group.ts';
+import { postgresGroupStatusSchema } from '../../api/postgres-group-status.ts';
 import { UserError } from '../../base/user-error.ts';
 import { balancedServices } from '../../core/connectivity/plan-edges.ts';
 import { withInsideNames } from '../../core/connection/inside-names.ts';
+import type { StoredStatus } from '../../core/status/stored-status.ts';
 import { AGENT_PORT, appSecret, caConfigMap, POSTGRES_PORT, writeService } from '../../core/topology/names.ts';
 import { dialHost, planGlobalCluster } from '../../core/topology/plan.ts';
 import type { GlobalPlan, GroupPlan, NodePlan } from '../../core/topology/plan-types.ts';
@@ -193,7 +196,9 @@ async function accessOf(
     vantage,
     vantagePlan: withInsideNames(plan),
     entries,
-    balancers: balancersOf(plan, balancers),
+    balancers: balancersOf(plan, balancers).filter(({ group }) => here.has(group)),
+    unanswered: [],
+    stored: groups.flatMap(storedStatusOf),
     // All groups are of one namespace, so a Service's name says enough.
     published: (_group, service) => balancers.find((one) => one.service === service)?.hosts ?? [],
     examineEntries: async () => {
@@ -215,6 +220,22 @@ async function accessOf(
     trustBundle: () => readTrustBundle(client, context, first),
   };
 }
+
+/** With when the operator wrote it, as the API server notes for each manager of fields. */
+function storedStatusOf({ metadata, status }: PostgresGroup): StoredStatus[] {
+  const parsed = postgresGroupStatusSchema.safeParse(status);
+  if (!parsed.success) return [];
+  const managed = managedFieldsSchema.safeParse(metadata.managedFields);
+  const times = (managed.data ?? []).flatMap(({ subresource, time }) =>
+    subresource === 'status' && time ? [time] : [],
+  );
+  const writtenAtMs = Math.max(...times.map((time) => Date.parse(time)));
+  return [
+    { group: metadata.name, writtenAtMs: Number.isFinite(writtenAtMs) ? writtenAtMs : null, status: parsed.data },
+  ];
+}
+
+const managedFieldsSchema = z.array(z.looseObject({ subresource: z.string().optional(), time: z.string().optional() }));
 
 function nodeAccess(group: GroupPlan, node: string, pods: readonly GroupPod[]): NodeAccess {
   const pod = pods.find((one) => one.node === node);

@@ -133,6 +133,17 @@ export async function openKubeContext(
   };
 }
 
+/** Of all files, in their order. Throws UserError KUBECONFIG_MISSING, KUBECONFIG_INVALID. */
+export async function contextNames(
+  choice: Pick<KubeconfigChoice, 'file'>,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string[]> {
+  const files = kubeconfigFiles(choice, env);
+  if (files.length === 0) throw kubeconfigMissing(choice.file);
+  const merged = await Promise.all(files.map(readKubeconfig));
+  return [...new Set(merged.flatMap(({ value }) => names(value.contexts)))];
+}
+
 /** True if a kubeconfig is there at all, or this is a pod. */
 export function hasKubeconfig(env: NodeJS.ProcessEnv = process.env): boolean {
   return kubeconfigFiles({}, env).length > 0 || isInCluster(env);

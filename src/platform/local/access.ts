@@ -93,6 +93,8 @@ export function openLocalAccess(folder: string): LocalAccess {
     // The vantage is here already.
     entries: [],
     balancers: [],
+    unanswered: [],
+    stored: [],
     published: (group, service) => addressesOf(state, plan, { group, service }),
     examineEntries: async () => [],
     startHint: '`pgspan local up` starts it',
