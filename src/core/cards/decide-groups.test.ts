@@ -28,6 +28,16 @@ const decide = (input: Partial<GroupsInput> & Pick<GroupsInput, 'own'>) =>
   decideGroups({ admits: [], cards: cards(), configured: [], ...input });
 
 describe('which groups count', () => {
+  test('those that a group took in which has left since, and itself no more', () => {
+    const known = cards(card('ait', [], { admits: ['leo', 'pit'], left: true }), card('pit', [], { admits: ['ait'] }));
+    assert.deepEqual(countedGroups({ own: group('leo', []), admits: ['ait'], cards: known }), ['pit']);
+    const seenByPit = cards(
+      card('ait', [], { admits: ['leo', 'pit'], left: true }),
+      card('leo', [], { admits: ['ait'] }),
+    );
+    assert.deepEqual(countedGroups({ own: group('pit', []), admits: ['ait'], cards: seenByPit }), ['leo']);
+  });
+
   test('those that the manifest names, and those that they name in turn', () => {
     const own = group('leo', ['ait']);
     assert.deepEqual(countedGroups({ own, admits: [], cards: cards() }), ['ait']);

@@ -88,12 +88,19 @@ export function countedGroups({ own, admits, cards: known }: Pick<GroupsInput, '
   const ownName = own.metadata.name;
   const cards = withoutReplaced(own, known);
   const found = new Set<string>();
+  const gone = new Set<string>();
   const next = [...own.spec.globalCluster.peers.map(({ group }) => group), ...admits];
   // Where others are only found, whoever has told of itself under a certificate of the global cluster counts.
   if (own.spec.globalCluster.discovery.length > 0) next.push(...cards.keys());
   for (let name = next.pop(); name !== undefined; name = next.pop()) {
     const card = cards.get(name);
-    if (name === ownName || found.has(name) || card?.left === true) continue;
+    if (name === ownName || found.has(name) || gone.has(name)) continue;
+    if (card?.left === true) {
+      // It does not count, and those that it took in do: they may know each other by nobody else.
+      gone.add(name);
+      next.push(...card.admits);
+      continue;
+    }
     found.add(name);
     if (card === undefined) continue;
     next.push(...card.manifest.spec.globalCluster.peers.map(({ group }) => group), ...card.admits);

@@ -60,7 +60,10 @@ export class JoiningSession {
   /** From now on this group belongs to the global cluster. */
   enter(membership: Membership, peers: GroupPeers): void {
     this.#membership = membership;
-    peers.admit(membership.invitedBy, membership.cards, membership.cardGenerationMin);
+    // All of them, and not only the one that invited: that one may leave before the others do.
+    const present = membership.cards.filter(({ left }) => !left).map(({ group }) => group);
+    for (const group of new Set([membership.invitedBy, ...present]))
+      peers.admit(group, membership.cards, membership.cardGenerationMin);
   }
 
   /** Groups that have left since this was asked last; the first time none. */
