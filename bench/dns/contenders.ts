@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { agentProgram } from '../../src/platform/program.ts';
 import { formatCorednsRules } from '../../src/core/dns/coredns-rules.ts';
@@ -35,7 +36,7 @@ export const nodeNames: readonly string[] = Array.from({ length: NODES }, (_, n)
 const podOf = (name: string): string => `${name.split('.', 1)[0]}-0.leo-pods.shop.svc.cluster.local`;
 
 /** Prefix of commands that leave the first processor to the one that is measured. */
-export const AWAY = ['taskset', '-c', '1-'];
+export const AWAY = ['taskset', '-c', cpus().length > 1 ? `1-${cpus().length - 1}` : '0'];
 
 export async function startField(folder: string, coredns: string): Promise<Field> {
   const children: ChildProcess[] = [];

@@ -13,6 +13,8 @@ export const endpointSchema = z.object({
   host: z.string().min(1).max(253),
   /** IP address, or null: resolve `host`. */
   address: z.string().nullable(),
+  /** Another name of the same server, dialled where what `host` leads to does not answer. `host` is verified all the same. */
+  otherwise: z.string().optional(),
   port: portSchema,
 });
 export type Endpoint = z.infer<typeof endpointSchema>;

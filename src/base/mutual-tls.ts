@@ -12,7 +12,7 @@ import { createHash, constants as cryptoConstants, createPrivateKey, X509Certifi
 import { open } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import * as tls from 'node:tls';
-import { rememberedLookup } from './remembered-lookup.ts';
+import { lookupWith, rememberedLookup } from './remembered-lookup.ts';
 import {
   formatSpiffeIdentity,
   isSameIdentity,
@@ -32,6 +32,8 @@ export interface TlsFiles {
 export interface DialTarget {
   readonly host: string;
   readonly address: string | null;
+  /** Another name of it, tried where what `host` leads to does not answer. */
+  readonly otherwise?: string | undefined;
   readonly port: number;
 }
 
@@ -134,7 +136,7 @@ async function reloadableTls(read: () => Promise<TlsTexts>, files: TlsFiles): Pr
       host: target.address ?? target.host,
       port: target.port,
       // Safe here: whoever is at an old address must still prove to be the one that is meant.
-      lookup: rememberedLookup,
+      lookup: lookupWith(rememberedLookup, target.otherwise),
       // SNI holds names only; an IP address as host is verified below.
       servername: isIP(target.host) === 0 ? target.host : '',
       minVersion: 'TLSv1.3',

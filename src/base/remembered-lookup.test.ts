@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createRememberedLookup } from './remembered-lookup.ts';
+import { type AddressInfo, connect, createServer } from 'node:net';
+import { createRememberedLookup, lookupWith } from './remembered-lookup.ts';
 
 type Done = (error: Error | null, addresses: { address: string; family: number }[]) => void;
 
@@ -87,5 +88,41 @@ describe('a lookup that remembers', () => {
     });
     assert.deepEqual(one, ['10.0.0.1', 4]);
     assert.equal(asked.length, 1);
+  });
+});
+
+describe('a lookup of two names of one server', () => {
+  const table: Record<string, string[]> = { pod: ['127.62.9.9'], service: ['127.62.9.1'], both: ['127.62.9.1'] };
+  const lookup = createRememberedLookup({
+    resolve: (host, done) => {
+      const addresses = (table[host] ?? []).map((address) => ({ address, family: 4 }));
+      setImmediate(() => done(addresses.length === 0 ? new Error(`no ${host}`) : null, addresses));
+    },
+  });
+  const ask = (host: string, otherwise: string | undefined) =>
+    new Promise<unknown>((resolve, reject) => {
+      lookupWith(lookup, otherwise)(host, { all: true }, (error, found) => (error ? reject(error) : resolve(found)));
+    });
+  const addressesOf = async (host: string, otherwise: string | undefined) =>
+    ((await ask(host, otherwise)) as { address: string }[]).map(({ address }) => address);
+
+  it('gives the addresses of both, each once, and those of one where the other is unknown', async () => {
+    assert.deepEqual(await addressesOf('pod', 'service'), ['127.62.9.9', '127.62.9.1']);
+    assert.deepEqual(await addressesOf('both', 'service'), ['127.62.9.1']);
+    assert.deepEqual(await addressesOf('gone', 'service'), ['127.62.9.1']);
+    assert.deepEqual(await addressesOf('pod', 'gone'), ['127.62.9.9']);
+    assert.deepEqual(await addressesOf('pod', undefined), ['127.62.9.9']);
+    await assert.rejects(ask('gone', 'away'), /no gone/);
+  });
+
+  it('lets a connection reach the second where nobody is at the first', async () => {
+    const server = createServer((socket) => socket.end());
+    await new Promise<void>((resolve) => server.listen(0, '127.62.9.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const socket = connect({ host: 'pod', port, lookup: lookupWith(lookup, 'service') });
+    await new Promise((resolve, reject) => socket.once('connect', () => resolve(null)).once('error', reject));
+    assert.equal(socket.remoteAddress, '127.62.9.1');
+    socket.destroy();
+    server.close();
   });
 });

@@ -69,3 +69,31 @@ function resolveAll(host: string, done: (error: Error | null, addresses: LookupA
 
 /** One memory for all of a process. */
 export const rememberedLookup: LookupFunction = createRememberedLookup();
+
+/**
+ * What both names lead to, `host`'s first: net.connect tries one address after the other, each for 250 ms. One that does not
+ * resolve is left out.
+ */
+export function lookupWith(lookup: LookupFunction, otherwise: string | undefined): LookupFunction {
+  if (otherwise === undefined) return lookup;
+  return (host, options, callback) => {
+    const found: (LookupAddress[] | null)[] = [null, null];
+    let failure: NodeJS.ErrnoException | null = null;
+    const take = (index: number, error: NodeJS.ErrnoException | null, addresses: LookupAddress[]): void => {
+      if (error !== null && index === 0) failure = error;
+      found[index] = error === null ? addresses : [];
+      const [first, second] = found;
+      if (first == null || second == null) return;
+      const known = new Set(first.map(({ address }) => address));
+      const all = [...first, ...second.filter(({ address }) => !known.has(address))];
+      const [one] = all;
+      if (one === undefined) callback(failure, '', 0);
+      else if (options.all === true) callback(null, all);
+      else callback(null, one.address, one.family);
+    };
+    for (const [index, name] of [host, otherwise].entries())
+      lookup(name, { ...options, all: true }, (error, addresses) =>
+        take(index, error, typeof addresses === 'string' ? [] : addresses),
+      );
+  };
+}

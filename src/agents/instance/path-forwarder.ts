@@ -14,7 +14,7 @@
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import type { Endpoint } from '../../api/agent-config.ts';
 import { cutSocket } from '../../base/cut-socket.ts';
-import { rememberedLookup } from '../../base/remembered-lookup.ts';
+import { lookupWith, rememberedLookup } from '../../base/remembered-lookup.ts';
 
 export interface PathTarget {
   readonly node: string;
@@ -102,7 +102,7 @@ export class PathForwarder {
       host: target.endpoint.address ?? target.endpoint.host,
       port: target.endpoint.port,
       // TLS of PostgreSQL, end to end, tells whether the right one is there.
-      lookup: rememberedLookup,
+      lookup: lookupWith(rememberedLookup, target.endpoint.otherwise),
       noDelay: true,
       allowHalfOpen: true,
       ...(this.#sourceAddress === null ? {} : { localAddress: this.#sourceAddress }),

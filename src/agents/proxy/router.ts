@@ -241,12 +241,13 @@ export class Router {
   }
 
   #withAddress(endpoint: Endpoint): Endpoint {
-    return endpoint.address === null ? { ...endpoint, address: this.#addresses.peek(endpoint.host) } : endpoint;
+    if (endpoint.address !== null) return endpoint;
+    return { ...endpoint, address: this.#addresses.peek(endpoint.otherwise ?? endpoint.host) };
   }
 
   /** It may have moved. */
   #askForAddress(endpoint: Endpoint | undefined): void {
-    if (endpoint?.address === null) this.#addresses.refresh(endpoint.host);
+    if (endpoint?.address === null) this.#addresses.refresh(endpoint.otherwise ?? endpoint.host);
   }
 
   /** Of all that wait for a node which does not answer, a few try it; when one gets through, all do. */

@@ -92,6 +92,22 @@ describe('the file of an instance agent', () => {
     assert.deepEqual(hosts('ait-1'), ['leo-1', 'ait-1']);
   });
 
+  it('names the Service beside the name that leads to a pod, for nodes of the own group', () => {
+    const groups = [
+      postgresGroup({ spec: { instances: 1, connectivity: { internodeTrafficStrategy: 'SplitDNS' } } }),
+      postgresGroup({ name: 'ait', spec: { instances: 1 } }),
+    ];
+    const split = planGlobalCluster(groups);
+    const placement = instancePlacement(split);
+    const nodes = Object.fromEntries(
+      Object.entries(placement.nodes).map(([name, where]) => [name, { ...where, address: null }]),
+    );
+    const others = (node: string) =>
+      renderInstanceConfig(split, node, { ...placement, nodes }).peers.map(({ agent }) => agent.otherwise);
+    assert.deepEqual(others('leo-1'), ['leo-1', undefined]);
+    assert.deepEqual(others('ait-1'), [undefined, undefined]);
+  });
+
   it('has the settings of the plan and those that are places, and none that the agent writes', () => {
     const { parameters, ident } = renderInstanceConfig(plan, 'leo-1', instancePlacement(plan)).postgresql;
     assert.equal(parameters.listen_addresses, '127.0.1.1');

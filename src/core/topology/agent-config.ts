@@ -165,16 +165,26 @@ function renderPeers(plan: GlobalPlan, from: GroupPlan, placement: Placement): P
       const where = placement.nodes[node.name];
       if (where === undefined) throw new RangeError(`Cannot find node "${node.name}" in the placement`);
       const host = dialHost(from, node);
+      const at = { host, address: where.address, ...otherwise(from, group, node, where) };
       return {
         node: node.name,
         group: group.name,
-        postgres: { host, address: where.address, port: where.postgresPort },
-        agent: { host, address: where.address, port: where.agentPort },
+        postgres: { ...at, port: where.postgresPort },
+        agent: { ...at, port: where.agentPort },
         priority: node.priority,
         votes: node.votes,
       };
     }),
   );
+}
+
+/**
+ * Under SplitDNS a node's name leads to its pod, whose address changes with the pod, and resolvers on the way keep the old one for a
+ * while (CoreDNS: 30 s by default). Its Service has one address for good.
+ */
+function otherwise(from: GroupPlan, group: GroupPlan, node: NodePlan, { address }: NodePlacement) {
+  const isOwn = group.name === from.name && from.internodeTrafficStrategy === 'SplitDNS';
+  return isOwn && address === null ? { otherwise: node.addresses.ServiceName } : {};
 }
 
 /** The plan's settings and those whose values are places. What changes with the leader is the agent's. */
