@@ -4,7 +4,7 @@
  *
  * Targets: `leader`, `follower`, `other` (the second follower), `former` (who led when the scenario began), `caught` (see `when`),
  * `record`; each node also by part (`leader/postgres`, `follower/agent`; `follower/postmaster`: that one process of PostgreSQL) and
- * by group (`leader-group`). On Kubernetes also `operator` and `kubelet`. `follower`, `other` and `former` mean the same nodes from
+ * by group (`leader-group`). On Kubernetes also `operator`, `kubelet` and `etcd`, the cluster's own. `follower`, `other` and `former` mean the same nodes from
  * the first step to the last; `leader` is whoever leads when the step begins. Where a node may never lead, it is the `follower`.
  *
  * After the last step the runner heals everything, waits until the cluster is whole, and checks what holds for every scenario:
@@ -20,7 +20,7 @@ const PART = '(/(postgres|agent|watchdog|postmaster))?';
 const targetSchema = z
   .string()
   .regex(
-    new RegExp(`^(record|operator|kubelet|(leader|follower|other|former|caught)(-group|${PART}))$`),
+    new RegExp(`^(record|operator|kubelet|etcd|(leader|follower|other|former|caught)(-group|${PART}))$`),
     'is no target: see format.ts',
   );
 

@@ -298,7 +298,7 @@ async function leaderOf(cluster: ScenarioCluster): Promise<string> {
 }
 
 async function resolveTarget(cluster: ScenarioCluster, text: string, cast: Cast): Promise<string> {
-  if (text === 'record' || text === 'operator' || text === 'kubelet') return text;
+  if (text === 'record' || text === 'operator' || text === 'kubelet' || text === 'etcd') return text;
   const [, word, rest = ''] = /^(leader|follower|other|former|caught)(.*)$/.exec(text) as unknown as string[];
   const name =
     word === 'leader'

@@ -145,7 +145,7 @@ export class KubernetesCluster implements ScenarioCluster {
   }
 
   async fault(verb: string, target: string): Promise<void> {
-    if (target === 'record' || target === 'kubelet' || target === 'operator')
+    if (target === 'record' || target === 'kubelet' || target === 'operator' || target === 'etcd')
       return await this.#programFault(verb, target);
     const [node = '', part] = target.split('/', 2);
     const pod = `${node}-0`;
@@ -175,7 +175,7 @@ export class KubernetesCluster implements ScenarioCluster {
     throw new Error(`no fault "${verb}" of a pod`);
   }
 
-  async #programFault(verb: string, target: 'record' | 'kubelet' | 'operator'): Promise<void> {
+  async #programFault(verb: string, target: 'record' | 'kubelet' | 'operator' | 'etcd'): Promise<void> {
     const key = `stop ${target}`;
     if (verb === 'thaw' || verb === 'heal' || verb === 'start') return await this.#undoFault(key);
     if (target === 'operator') {
@@ -184,11 +184,11 @@ export class KubernetesCluster implements ScenarioCluster {
       return;
     }
     // The record is in a Lease, so its store is the API server.
-    const program = target === 'record' ? 'kube-apiserver' : 'kubelet';
+    const program = target === 'record' ? 'kube-apiserver' : target;
     await programFault('stop', program);
     this.#undo.set(key, async () => {
       await programFault('start', program);
-      if (target === 'record')
+      if (target !== 'kubelet')
         await waitUntil('the API server answers', { timeoutMs: 60_000, intervalMs: 500 }, isServing);
     });
   }
