@@ -73,6 +73,10 @@ export const REASONS: Readonly<Record<string, Reason>> = {
     todo: "The message repeats the API server's words; correct the field that they name. What runs goes on as it was.",
   },
   // Not as it should be.
+  LeaderUnreachable: {
+    meaning: 'The leader of another group is not reached from here, while a node of a third group follows it.',
+    todo: 'Mend the way between the two clusters; `pgspan doctor` says which edges are broken. Clients of the other groups are not concerned; those that come through the proxies here wait.',
+  },
   LeaderLost: {
     meaning:
       'The leader by the record does not answer the operator, or nobody does: then the last one that it knew is named.',

@@ -77,7 +77,7 @@ export async function reconcileGroup(
     await writeStandstill(context, object, { condition: 'ConfigurationAccepted', ...(taken.refusal as Refusal) });
     return SOURCES_FRESH_MS;
   }
-  const { group } = sources;
+  let { group } = sources;
 
   const sight = observeGroup(context, session, identity);
   noticeStuckPods(session, sight);
@@ -101,6 +101,7 @@ export async function reconcileGroup(
     return SOURCES_FRESH_MS;
   }
   const { plan, groupPlan } = planned;
+  group = planned.own;
   const refusal = taken.refusal ?? planned.refusal;
   const secrets = await maintainSecrets({
     client: context.client,
@@ -243,19 +244,26 @@ function planKnown(
     sight,
     known: { groups, cards },
   }: { readonly own: PostgresGroup; readonly sight: GroupSight; readonly known: KnownGroups },
-): (PlannedGroups & { readonly refusal: Refusal | null }) | { readonly contradiction: string } {
+):
+  | (PlannedGroups & { readonly own: PostgresGroup; readonly refusal: Refusal | null })
+  | { readonly contradiction: string } {
   const { name } = own.metadata;
   try {
     const planned = planGroups(groups, name, sight, cards, clusterDomain);
     session.peers.planned = groups;
-    return { ...planned, refusal: null };
+    return { ...planned, own: ownIn(groups, name), refusal: null };
   } catch (error) {
     if (!(error instanceof ManifestError)) throw error;
     const message = contradictionText(error);
     if (session.peers.planned === null) return { contradiction: message };
     const planned = planGroups(session.peers.planned, name, sight, cards, clusterDomain);
-    return { ...planned, refusal: { reason: 'GroupsDisagree', message } };
+    const before = ownIn(session.peers.planned, name);
+    return { ...planned, own: before, refusal: { reason: 'GroupsDisagree', message } };
   }
+}
+
+function ownIn(groups: readonly PostgresGroup[], name: string): PostgresGroup {
+  return groups.find(({ metadata }) => metadata.name === name) as PostgresGroup;
 }
 
 async function renderAll(

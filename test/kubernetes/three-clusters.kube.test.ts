@@ -13,7 +13,7 @@ import {
 } from '../../src/platform/local/writer-process.ts';
 import { needs } from '../kit/requirement.ts';
 import { clusterFault } from './kit/faults.ts';
-import { type GroupName, GROUPS, ThreeClusters, withPeers } from './kit/three-clusters.ts';
+import { BY_NAME, type GroupName, GROUPS, ThreeClusters, withPeers } from './kit/three-clusters.ts';
 
 const NAMESPACE = 'pgspan-three';
 const SOON = { timeoutMs: 120_000, intervalMs: 500 } as const;
@@ -85,8 +85,14 @@ describe('three Kubernetes clusters', {
       assert.equal((await clusters.bundle(group)).length, 3, `the trust bundle of ${group}`);
       for (const other of GROUPS.filter((one) => one !== group)) {
         const service = JSON.parse(await clusters.kubectl(group, ['get', 'service', `${other}-1`, '-o', 'json'])) as {
-          spec: { clusterIP: string };
+          spec: { type: string; clusterIP?: string; externalName?: string };
         };
+        if (other === BY_NAME) {
+          const path = 'jsonpath={.status.loadBalancer.ingress[0].hostname}';
+          const host = await clusters.kubectl(other, ['get', 'service', `${other}-1`, '-o', path]);
+          assert.deepEqual([service.spec.type, service.spec.externalName], ['ExternalName', host]);
+          continue;
+        }
         assert.equal(service.spec.clusterIP, 'None');
         const slices = await clusters.kubectl(group, [
           'get',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { postgresGroup } from '../../../test/kit/manifests.ts';
+import { groupsOf, postgresGroup } from '../../../test/kit/manifests.ts';
 import type { NodeStatus } from '../../api/node-status.ts';
 import { postgresGroupStatusSchema } from '../../api/postgres-group-status.ts';
 import { applicationName } from '../leadership/quorum.ts';
@@ -260,4 +260,44 @@ test('a lag is told in steps', () => {
   const MIB = 1024 * 1024;
   const steps = [0, MIB - 1, MIB, 3 * MIB, 1000 * MIB, 1024 * MIB, 5000 * MIB].map(lagText);
   assert.deepEqual(steps, ['0', '0', '1 MiB', '2 MiB', '512 MiB', '1 GiB', '4 GiB']);
+});
+
+test('tells a leader that only this group does not reach from one that is lost', () => {
+  const plan = planGlobalCluster(groupsOf([1, 1, 1]));
+  const own = plan.groups.find(({ name }) => name === 'ait') as GroupPlan;
+  const reasonWith = (pit: NodeObservation['answer']): string | undefined => {
+    const observations: NodeObservation[] = [
+      { name: 'leo-1', group: 'leo', faults: [], answer: { kind: 'silent', why: 'no answer within 1500 ms' } },
+      { name: 'ait-1', group: 'ait', faults: [], answer: { kind: 'answered', status: genNode('ait-1') } },
+      { name: 'pit-1', group: 'pit', faults: [], answer: pit },
+    ];
+    const cluster = summarizeStatus({
+      globalCluster: 'orders',
+      nodes: observations,
+      proxies: [],
+      scope: 'global',
+      minCopies: 2,
+      memberTimeoutMs: 10_000,
+    });
+    const status = groupStatus({
+      generation: 7,
+      groupPlan: own,
+      instances: 1,
+      cluster,
+      observations,
+      pods: {},
+      rolling: CONVERGED,
+      fingerprints: {},
+      authorityExpiryMs: Date.parse('2036-01-01T00:00:00Z'),
+      published: {},
+      proxies: { instances: 1, ready: 1 },
+      selector: 'pgspan.io/group=ait',
+      previous: null,
+      refusal: null,
+      now: '2026-06-01T00:00:00.000Z',
+    });
+    return status.reason;
+  };
+  assert.equal(reasonWith({ kind: 'answered', status: genNode('pit-1') }), 'LeaderUnreachable');
+  assert.equal(reasonWith({ kind: 'silent', why: 'no answer within 1500 ms' }), 'LeaderLost');
 });

@@ -229,6 +229,12 @@ function findTrouble(input: GroupStatusInput, nodes: readonly GroupNodeStatus[])
   const blocked = nodes.find(({ activity }) => activity === 'blocked');
   if (cluster.leader === null)
     return { reason: 'NoLeaderYet', message: podTrouble ?? blocked?.message ?? 'The first database is being made' };
+  const witness = cluster.phase === 'lost' ? followerElsewhere(input) : null;
+  if (witness !== null)
+    return {
+      reason: 'LeaderUnreachable',
+      message: `The leader "${cluster.leader}" is not reached from here, and "${witness}" still follows it: the way between the clusters is cut`,
+    };
   if (cluster.phase !== 'published')
     return {
       reason: cluster.phase === 'lost' ? 'LeaderLost' : 'LeaderChanges',
@@ -259,6 +265,17 @@ function findTrouble(input: GroupStatusInput, nodes: readonly GroupNodeStatus[])
   if (proxies.ready < proxies.instances)
     return { reason: 'ProxiesNotReady', message: `${proxies.ready} of ${proxies.instances} proxies are ready` };
   return null;
+}
+
+/** A node of a third group that follows a leader which only we do not reach. Null: there is none. */
+function followerElsewhere({ cluster, groupPlan }: GroupStatusInput): string | null {
+  const isOurs = (name: string) => groupPlan.nodes.some((node) => node.name === name);
+  if (cluster.leader === null || isOurs(cluster.leader)) return null;
+  const leads = cluster.nodes.find(({ name }) => name === cluster.leader)?.group;
+  const witness = cluster.nodes.find(
+    ({ name, group, role, reachable }) => reachable && role === 'follower' && !isOurs(name) && group !== leads,
+  );
+  return witness?.name ?? null;
 }
 
 function certificatesVerdict({ groupPlan, fingerprints, observations }: GroupStatusInput): Verdict {

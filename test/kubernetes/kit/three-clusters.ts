@@ -10,7 +10,7 @@ import type { PostgresGroupManifest } from '../../../src/api/postgres-group.ts';
 import type { PostgresGroupStatus } from '../../../src/api/postgres-group-status.ts';
 import { waitUntil } from '../../../src/base/wait-until.ts';
 import type { WriterTarget } from '../../../src/platform/local/writer-process.ts';
-import { contexts, ETCD_IMAGE, kubectl, PGSPAN_IMAGE, POSTGRES_IMAGE } from './environment.ts';
+import { BALANCER_HOSTNAME, contexts, ETCD_IMAGE, kubectl, PGSPAN_IMAGE, POSTGRES_IMAGE } from './environment.ts';
 import { freshNamespace, pgspan, removeNamespace, ROOT } from './install.ts';
 
 export const GROUPS = ['leo', 'ait', 'pit'] as const;
@@ -19,6 +19,18 @@ export const PASSWORD = 'correct-horse-battery';
 /** The operators' rights come from the install file for one namespace, whose standard is the strictest. */
 const OPERATOR = 'pgspan-operator';
 const LONG = { timeoutMs: 300_000, intervalMs: 500 } as const;
+
+/** Its load balancers have host names where the clusters can give some, the others' have addresses. */
+export const BY_NAME: GroupName | null = BALANCER_HOSTNAME === null ? null : 'pit';
+
+function hostNames(): Pick<
+  PostgresGroupManifest['spec']['connectivity'],
+  'nodeServiceTemplate' | 'groupServiceTemplate'
+> {
+  const [key = '', value = ''] = (BALANCER_HOSTNAME ?? '').split('=');
+  const template = { metadata: { annotations: { [key]: value } } };
+  return { nodeServiceTemplate: template, groupServiceTemplate: template };
+}
 
 export class ThreeClusters {
   readonly namespace: string;
@@ -67,6 +79,7 @@ export class ThreeClusters {
         imageName: POSTGRES_IMAGE,
         resources: { requests: { cpu: '50m', memory: '192Mi' }, limits: { memory: '1Gi' } },
         coordination: { ...manifest.spec.coordination, etcdMember },
+        connectivity: { ...manifest.spec.connectivity, ...(group === BY_NAME ? hostNames() : {}) },
       },
     };
   }
