@@ -103,12 +103,16 @@ async function writeUntilStopped(
   let session: Session | null = null;
   let key = options.firstKey ?? null;
   let tableExists = false;
+  let addressIndex = 0;
   while (!stop.aborted) {
     const startedMs = monotonicMs();
     let keyTried: number | null = null;
     try {
       if (session === null) {
-        session = await openSession(options);
+        // The one that answered last is tried first; from one that does not answer the next try goes on to the next.
+        const address = addressIndex++;
+        session = await openSession(options, address);
+        addressIndex = address;
         ledger.reconnect();
         onEvent({ type: 'connected', atMs: monotonicMs() });
       }
@@ -147,9 +151,11 @@ interface Session {
   drop(): void;
 }
 
-async function openSession(options: WriteOptions): Promise<Session> {
+async function openSession(options: WriteOptions, addressIndex: number): Promise<Session> {
   const socket = new Socket();
-  const client = new pg.Client({ ...clientConfig(options.target), stream: () => socket });
+  const addresses = options.target.hostaddr?.split(',') ?? [];
+  const hostaddr = addresses[addressIndex % addresses.length];
+  const client = new pg.Client({ ...clientConfig({ ...options.target, hostaddr }), stream: () => socket });
   const broken = Promise.withResolvers<never>();
   broken.promise.catch(() => {}); // nobody may be waiting
   client.on('error', broken.reject);

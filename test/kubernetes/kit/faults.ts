@@ -17,8 +17,9 @@ export type PodFault = 'freeze' | 'thaw' | 'kill' | 'cut' | 'heal';
 
 const FAULT_TIMEOUT_MS = 60_000;
 
-export async function podFault(fault: PodFault, pod: string, namespace: string): Promise<void> {
-  await runDriver([fault, context(), pod, '-n', namespace]);
+/** @param on context of the cluster; default: the first. */
+export async function podFault(fault: PodFault, pod: string, namespace: string, on = context()): Promise<void> {
+  await runDriver([fault, on, pod, '-n', namespace]);
 }
 
 /** Of the whole cluster: its API server is not reached either. */
