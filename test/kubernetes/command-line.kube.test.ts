@@ -70,7 +70,10 @@ describe('the command line on Kubernetes', { ...needs('kubernetes', 'kubectl'), 
     assert.ok(
       edges.some(({ from, to }: { from: string; to: string }) => from === 'here' && to.endsWith('load balancer')),
     );
-    assert.ok(edges.some(({ from, to }: { from: string; to: string }) => from !== 'here' && to === 'leo-2 agent'));
+    const isAgent = ({ purpose, to }: { purpose: string; to: string }) => purpose === 'agent' && to === 'leo-2';
+    assert.ok(
+      edges.some((edge: { from: string; purpose: string; to: string }) => edge.from === 'leo-1' && isAgent(edge)),
+    );
   });
 
   test('`psql` works without a psql on this machine: in a pod', async () => {

@@ -3,11 +3,15 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import * as https from 'node:https';
 import * as net from 'node:net';
 import { after, before, suite, test } from 'node:test';
+import { createTestPki } from '../../../test/kit/certificates.ts';
 import { createProxyRig, leading, type ProxyRig } from '../../../test/kit/proxy-rig.ts';
 import { needs } from '../../../test/kit/requirement.ts';
+import { edgeReportSchema } from '../../api/edge-facts.ts';
+import type { TlsFiles } from '../../base/mutual-tls.ts';
 import { waitUntil } from '../../base/wait-until.ts';
 import { encodeSslRequest } from '../../wire/postgres-opening.ts';
 
@@ -154,6 +158,28 @@ suite('a proxy before two servers', needs('postgres', 'psql', 'loopback'), () =>
     assert.equal((await getHealth(rig, '/v1/status')).status, 404);
   });
 
+  test('tries its edges for a node, an operator or a person of its global cluster, and for nobody else', async () => {
+    const stranger = await createTestPki({ globalCluster: 'billing' });
+    await using _folder = stranger;
+    const asking = [
+      [await rig.pki.issue('leo-cli'), 200],
+      [await rig.pki.issue('leo-operator'), 200],
+      [await rig.pki.issue('leo-proxy-2'), 403],
+      [await stranger.issue('leo-1'), 403],
+      [null, 403],
+    ] as const;
+    for (const [files, expected] of asking) {
+      const { status, body } = await getHealth(rig, '/v1/edges', files);
+      assert.equal(status, expected, body);
+      if (status !== 200) continue;
+      const { edges } = edgeReportSchema.parse(JSON.parse(body));
+      assert.deepEqual(
+        edges.map(({ purpose, target }) => `${purpose} ${target}`),
+        rig.servers.flatMap((_server, index) => [`relay leo-${index + 1}`, `agent leo-${index + 1}`]),
+      );
+    }
+  });
+
   test('tries another read node when the first one is frozen', async () => {
     await lead('leo-1');
     const frozen = rig.servers[1]?.pid as number;
@@ -240,10 +266,15 @@ async function heldConnections(rig: ProxyRig): Promise<number> {
   return Number(/^pgspan_proxy_held_connections (\d+)$/m.exec(body)?.[1]);
 }
 
-/** From the port of /livez, /readyz and /metrics, without a client certificate. */
-function getHealth(rig: ProxyRig, path: string): Promise<{ status: number; body: string }> {
+/** From the port of /livez, /readyz and /metrics. @param files client certificate; null: none. */
+function getHealth(
+  rig: ProxyRig,
+  path: string,
+  files: TlsFiles | null = null,
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
-    const options = { host: rig.address, port: 8443, path, ca: rig.pki.ca.authorityPem, agent: false };
+    const own = files === null ? {} : { cert: readFileSync(files.certFile), key: readFileSync(files.keyFile) };
+    const options = { host: rig.address, port: 8443, path, ca: rig.pki.ca.authorityPem, agent: false, ...own };
     https
       .get(options, (response) => {
         let body = '';

@@ -313,7 +313,7 @@ function unresolved(edge: Edge, failure: EdgeStep, { facts, edges }: View): Caus
     return say(
       'DomainWrong',
       domain,
-      `None of ${distinct} names under "${domain}" resolves, such as "${host}"${asked}`,
+      `None of ${distinct} names under "${domain}" resolves, such as "${host}", seen from "${source.name}"${asked}`,
     );
   return say('NameUnresolved', host, `"${host}" does not resolve, seen from "${source.name}"${asked}`);
 }

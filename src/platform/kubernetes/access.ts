@@ -312,7 +312,8 @@ function entriesOf(plan: GlobalPlan, balancers: readonly PublishedAddress[]): Cl
     const service = plan.groups.flatMap(({ services }) => services).find((one) => one.name === name);
     const [address = null] = hosts;
     const host = service?.fqdns[0];
-    if (host === undefined) return [];
+    // Clients have no business with the record's members: their own edges are the nodes'.
+    if (host === undefined || service?.kind === 'etcd') return [];
     return [{ purpose: 'client' as const, target: `${name} load balancer`, host, address, port: POSTGRES_PORT }];
   });
 }
