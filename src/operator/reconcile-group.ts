@@ -85,7 +85,7 @@ export async function reconcileGroup(
   const joining = await joiningOf(context, session, group, sight);
   if (joining.kind !== 'done') {
     const facts = (secrets: GroupSecrets) => factsOf(context, session, { group, sight, secrets, sources, etcd: null });
-    return await joinGroup(context, session, object, { group, sight, decision: joining, facts });
+    return await joinGroup(context, session, object, { group, sight, decision: joining, facts, login: sources.app });
   }
   const groups = await observeGroups(context, session, group, sight);
   if (groups.decision.kind === 'wait') {

@@ -72,7 +72,10 @@ export function decideOffer(offer: JoinOffer, { globalCluster, groups, problems 
       `Group "${offer.group}" is of global cluster "${offer.globalCluster}", this is "${globalCluster}": set spec.globalCluster.name to "${globalCluster}" in a new manifest`,
     );
   }
-  const namesake = groups.find(({ group, hasLeft }) => group === offer.group && !hasLeft);
+  // With the same CA it is the same group, whose first join got lost on the way back.
+  const namesake = groups.find(
+    ({ group, hasLeft, caBundle }) => group === offer.group && !hasLeft && caBundle !== offer.caBundle,
+  );
   if (namesake !== undefined) {
     return refuse(
       'JOIN_NAME_TAKEN',

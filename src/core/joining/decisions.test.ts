@@ -41,6 +41,8 @@ describe('the inviting side', () => {
     assert.equal(told(decideOffer(offer, facts)), 'go-on');
     assert.equal(told(decideOffer({ ...offer, globalCluster: 'billing' }, facts)), 'JOIN_OTHER_CLUSTER');
     assert.equal(told(decideOffer({ ...offer, group: 'leo' }, facts)), 'JOIN_NAME_TAKEN');
+    // Its own first join, whose answer got lost.
+    assert.equal(told(decideOffer({ ...offer, group: 'leo', caBundle: 'a' }, facts)), 'go-on');
     assert.equal(told(decideOffer(offer, { ...facts, problems: ['two primary groups'] })), 'JOIN_CONTRADICTS');
     assert.equal(cardGenerationMin('pit', [leo, pit]), 10);
     assert.equal(cardGenerationMin('mia', [leo, pit]), 1);

@@ -14,7 +14,7 @@ import { objectsForOthers } from '../cards/wait-for-groups.ts';
 import type { GroupSession } from '../group-session.ts';
 import { type GroupSecrets, maintainSecrets, renderOperatorSecrets } from '../group-secrets.ts';
 import { objectKey, type DesiredObject } from '../objects/render-group.ts';
-import { type GroupFacts, renderInput, type RenderInput } from '../objects/render-input.ts';
+import { type GroupFacts, type Login, renderInput, type RenderInput } from '../objects/render-input.ts';
 import type { GroupSight } from '../observe-group.ts';
 import type { OperatorContext } from '../operator-context.ts';
 import { secretTexts } from '../stored-object.ts';
@@ -61,6 +61,8 @@ export async function joinGroup(
     readonly sight: GroupSight;
     readonly decision: Exclude<JoiningDecision, { kind: 'done' }>;
     readonly facts: (secrets: GroupSecrets) => GroupFacts;
+    /** The login that the manifest names. */
+    readonly login: Login | null;
   },
 ): Promise<number> {
   const { decision, group, sight } = given;
@@ -76,7 +78,8 @@ export async function joinGroup(
   const offer = { globalCluster: invitation.globalCluster, group: group.metadata.name, caBundle, card };
   const attempt = session.joining.try(invitation, offer);
   const { outcome } = attempt;
-  if (outcome?.kind === 'welcome') return await enter(context, session, object, { input, invitation, outcome });
+  if (outcome?.kind === 'welcome')
+    return await enter(context, session, object, { input, invitation, outcome, given: given.login });
   tellRefusal(context, object, attempt);
   const { host, port } = invitation.endpoint;
   const asked = `Joins "${invitation.globalCluster}" by way of group "${invitation.group}" at "${host}:${port}"`;
@@ -147,10 +150,12 @@ async function enter(
     input,
     invitation,
     outcome: { welcome, cards },
+    given,
   }: {
     readonly input: RenderInput;
     readonly invitation: { readonly id: string; readonly group: string };
     readonly outcome: Extract<Carried, { kind: 'welcome' }>;
+    readonly given: Login | null;
   },
 ): Promise<number> {
   const { name } = input.group.metadata;
@@ -164,10 +169,16 @@ async function enter(
     cards,
   };
   // The login first: with the membership nodes are made, which set passwords.
-  await session.joining.login.adopt(context.client, input, welcome.login);
-  session.secrets.set(appSecret(name), { ...session.secrets.get(appSecret(name)), password: welcome.login.password });
+  const { password } = given ?? welcome.login;
+  await session.joining.login.adopt(context.client, input, { ...welcome.login, password });
+  session.secrets.set(appSecret(name), { ...session.secrets.get(appSecret(name)), password });
   await context.client.apply(renderMembership(input, membership).object);
   session.joining.enter(membership, session.peers);
+  if (password !== welcome.login.password) {
+    // A group that joins changes nobody's password.
+    const text = `The Secret that the manifest names holds another password than the application has in "${welcome.globalCluster}": put that one in`;
+    context.events.say(object, { type: 'Warning', reason: 'LoginDiffers', action: 'Join', note: text });
+  }
   const note = `Joined "${welcome.globalCluster}" by invitation of group "${invitation.group}"; "${welcome.primaryGroup}" makes the database`;
   context.events.say(object, { type: 'Normal', reason: 'Joined', action: 'Join', note });
   context.log.info({ group: name, invitedBy: invitation.group, globalCluster: welcome.globalCluster }, 'joined');

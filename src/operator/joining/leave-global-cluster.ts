@@ -2,13 +2,20 @@
  * A group that is deleted while it has others: a finalizer holds it until they know. Its card becomes a tombstone, which its agents
  * give to the others; those drop its members, slots, Services and CA. After LEAVING_MS_MAX it goes anyway.
  */
+import { LABEL } from '../../api/labels.ts';
 import { parsePostgresGroup } from '../../api/parse-manifest.ts';
 import { cardText, type GroupCard } from '../../api/group-card.ts';
+import type { PostgresGroup } from '../../api/postgres-group.ts';
+import { AGENT_PORT } from '../../core/topology/names.ts';
 import { countedGroups } from '../../core/cards/decide-groups.ts';
 import { decideLeaving, LEAVING_MS_MAX, type LeavingDecision } from '../../core/joining/decide-leaving.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
 import { peersConfigMap } from '../../core/topology/names.ts';
+import { cardPlaces } from '../cards/group-peers.ts';
 import type { GroupSession } from '../group-session.ts';
+import { operatorTlsSecret } from '../objects/object-names.ts';
+import { observeGroup } from '../observe-group.ts';
+import { secretTexts } from '../stored-object.ts';
 import type { OperatorContext } from '../operator-context.ts';
 
 export const LEAVE_FINALIZER = 'pgspan.io/leave';
@@ -57,6 +64,7 @@ export async function leaveGlobalCluster(
   const own = session.accepted?.group ?? (parsed.kind === 'accepted' ? parsed.group : null);
   const others = own === null ? [] : countedGroups({ own, admits: peers.admits, cards: peers.cards });
   const known = others.filter((group) => peers.cards.has(group));
+  if (own !== null && session.agents.ownPlaces(name).length === 0) await reconnect(context, session, own, others);
   const leader = joining.isLeaving ? null : leaderHere(session, name);
   const decision = decideLeaving({
     elapsedMs: Date.now() - Date.parse(object.metadata.deletionTimestamp ?? ''),
@@ -101,6 +109,27 @@ async function carryOut(
     log.warn({ group: name, missing: decision.missing, limitMs: LEAVING_MS_MAX }, 'left without having told all');
   log.info({ group: name, others }, 'left the global cluster');
   await writeFinalizers(client, object, false);
+}
+
+/** An operator that was started while the group was going: with the certificate that is stored, and the pods that are there. */
+async function reconnect(
+  context: OperatorContext,
+  session: GroupSession,
+  own: PostgresGroup,
+  others: readonly string[],
+): Promise<void> {
+  const { name, namespace } = own.metadata;
+  const ref = { kind: KUBE_KINDS.Secret, namespace, name: operatorTlsSecret(name) };
+  const { 'tls.crt': cert, 'tls.key': key, 'ca.crt': ca } = secretTexts(await context.client.find(ref));
+  if (cert === undefined || key === undefined || ca === undefined) return;
+  const tls = { cert, key, ca };
+  const places = observeGroup(context, session, { name, namespace }).pods.flatMap(({ labels, address }) => {
+    const node = labels[LABEL.node];
+    return node === undefined ? [] : [{ node, group: name, address, host: node, port: AGENT_PORT }];
+  });
+  await session.agents.follow(places, tls);
+  const { clusterDomain } = context.clusterDns;
+  await session.peers.follow(cardPlaces(own, others, session.peers.cards, clusterDomain), tls);
 }
 
 /** The tombstone is written down before anybody is told: an operator that starts anew goes on from there. */
