@@ -114,7 +114,16 @@ export async function reconcileGroup(
     otherAuthorities: groups.authorities,
   });
   const members = otherMembers(plan, groupPlan, [...session.peers.cards.values()]);
-  const etcd = await session.etcd.look({ context, plan, groupPlan, tls: operatorTls(secrets), others: members });
+  const { ownCard } = session.peers;
+  const etcd = await session.etcd.look({
+    context,
+    plan,
+    groupPlan,
+    tls: operatorTls(secrets),
+    others: members,
+    ownCard,
+  });
+  session.peers.hear(etcd?.witnessCards ?? []);
   const facts = { plan, groupPlan, group, sight, secrets, sources, etcd };
   const desired = await renderAll(context, session, facts, known.cards);
   const isFirst = [...session.applied.keys].length <= 1;

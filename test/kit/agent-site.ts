@@ -84,7 +84,7 @@ export class AgentSite {
   readonly folder: string;
   readonly #base: string;
   readonly #addresses: string;
-  readonly #manifest: string;
+  #manifest: string;
   readonly #clients = new Set<pg.Client>();
 
   /**
@@ -97,6 +97,13 @@ export class AgentSite {
     this.#base = mkdtempSync('/tmp/pgspan-agents-');
     chmodSync(this.#base, 0o711);
     this.folder = join(this.#base, 'state');
+  }
+
+  /** A site of other groups than those three. */
+  static of(addresses: string, manifest: string): AgentSite {
+    const site = new AgentSite(addresses);
+    site.#manifest = manifest;
+    return site;
   }
 
   get site(): LocalSite {

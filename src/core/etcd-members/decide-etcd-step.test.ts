@@ -11,6 +11,7 @@ function member(name: string, change: Partial<EtcdMemberSight> = {}): EtcdMember
     name: `${name}-etcd`,
     peerUrls: [`https://${name}-etcd:2380`],
     isLearner: false,
+    silentForMs: 0,
     answer: { leaderId: '108', sizeBytes: 20_480, sizeInUseBytes: 20_480, errors: [] },
     ...change,
   };
@@ -188,6 +189,13 @@ describe('a member among others', () => {
       'wait RestartWaits',
     );
     assert.equal(outcome({ pod, cluster: cluster([member('ait')]) }), 'step restart');
+  });
+  it('takes out one that is silent for long, if it holds up a restart', () => {
+    const pod = { isReady: true, foundNothing: false, isOutdated: true };
+    const gone = member('leo', { answer: null, silentForMs: 120_000 });
+    assert.equal(outcome({ pod, cluster: cluster([gone, member('ait'), member('pit')]) }), 'step remove');
+    assert.equal(outcome({ cluster: cluster([gone, member('ait'), member('pit')]) }), 'wait MembersSilent');
+    assert.equal(outcome({ pod, cluster: cluster([gone, member('ait'), silent('pit')]) }), 'wait RestartWaits');
   });
   it('is defragmented when half of a large file is free, the leader last', () => {
     const full = (leaderId: string) => ({ leaderId, sizeBytes: 100e6, sizeInUseBytes: 1e6, errors: [] });

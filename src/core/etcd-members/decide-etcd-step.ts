@@ -14,6 +14,13 @@
 import type { EtcdClusterSight, EtcdDecision, EtcdMemberSight, EtcdSnapshot, EtcdStep } from './etcd-snapshot.ts';
 import { isWell, quorumOf, survivesPause, survivesPromotion, survivesRemoval, votersOf } from './member-quorum.ts';
 
+/**
+ * Of a member that is silent for so long nobody expects the next second. Taking it out costs nothing: as many may be lost
+ * afterwards as before. It is done only where its silence holds up something: a lost group that comes back under a new CA is
+ * trusted by members that have restarted, and they do not restart while one is missing.
+ */
+const LOST_MS = 120_000;
+
 /** A file this large is worth a pause if more than half of it is free pages. The record itself is a few KiB. */
 const DEFRAGMENT_BYTES_MIN = 32 * 1024 * 1024;
 const DEFRAGMENT_FREE_SHARE_MIN = 0.5;
@@ -149,6 +156,14 @@ function change({ own, others }: EtcdSnapshot, cluster: EtcdClusterSight, self: 
 function maintain({ own, pod }: EtcdSnapshot, cluster: EtcdClusterSight, self: EtcdMemberSight): EtcdDecision {
   if (pod?.isOutdated === true) {
     if (survivesPause(cluster, self.id)) return restart(`"${own.name}" takes over its new settings`);
+    const lost = cluster.members.find(({ id, silentForMs }) => silentForMs >= LOST_MS && survivesRemoval(cluster, id));
+    if (lost !== undefined) {
+      return step(
+        { kind: 'remove', memberId: lost.id, name: lost.name },
+        'MemberRemoved',
+        `Taking "${lost.name}" out of etcd: it is silent, and "${own.name}" must restart; it joins anew when it is back`,
+      );
+    }
     return wait('RestartWaits', `Waiting until enough other members of etcd answer to restart "${own.name}"`);
   }
   const silent = cluster.members.filter((member) => !isWell(member));
@@ -233,10 +248,14 @@ function silenceText({ own, others }: EtcdSnapshot): string {
 /** `3 of 3 members answer`, or what is missing and what that means. */
 export function membersText(cluster: EtcdClusterSight): string {
   const voters = votersOf(cluster);
-  const well = voters.filter(isWell);
-  const silent = cluster.members.filter((member) => !isWell(member)).map(({ id, name }) => `"${name || id}"`);
+  const well = voters.filter(({ answer }) => answer !== null);
+  const silent = voters.filter(({ answer }) => answer === null).map(({ name }) => `"${name}"`);
   const count = `${well.length} of ${voters.length} voting member${voters.length === 1 ? '' : 's'} of etcd answer${well.length === 1 ? 's' : ''}`;
-  if (silent.length === 0) return count;
+  if (silent.length === 0) {
+    const joining = cluster.members.find((member) => member.isLearner && !isWell(member));
+    if (cluster.leaderId === null) return `${count}, and they are electing: no change of leader until they have`;
+    return joining === undefined ? count : `${count}, and one more is joining`;
+  }
   if (well.length < quorumOf(voters.length))
     return `${count}, too few to change the record: no change of leader until ${silent.join(', ')} is back, the database goes on`;
   const spare = well.length - quorumOf(voters.length);

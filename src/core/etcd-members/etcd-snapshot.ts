@@ -33,6 +33,8 @@ export interface EtcdMemberSight {
   readonly name: string;
   readonly peerUrls: readonly string[];
   readonly isLearner: boolean;
+  /** For how long this operator has not heard it; 0: it answers. */
+  readonly silentForMs: number;
   /** What it says itself; null: it does not answer. */
   readonly answer: {
     readonly leaderId: string | null;

@@ -150,6 +150,20 @@ export class GroupPeers {
     return results.every(Boolean);
   }
 
+  /** Cards of witnesses, from the record's store: untrusted, and of nobody who was known to hold data. */
+  hear(cards: readonly unknown[]): void {
+    const before = this.#cards;
+    for (const value of cards) {
+      const parsed = parseGroupCard(value, this.#globalCluster);
+      if (parsed.kind === 'refused' || parsed.card.group === this.#own) continue;
+      const { card } = parsed;
+      const present = this.#cards.get(card.group);
+      if (card.manifest.spec.instances > 0 || (present !== undefined && present.manifest.spec.instances > 0)) continue;
+      this.#cards = takeCard(this.#cards, card, { from: card.group, own: this.#own });
+    }
+    if (this.#cards !== before) this.#onChange();
+  }
+
   close(): void {
     this.#exchange.close();
   }

@@ -31,6 +31,8 @@ export interface EtcdObservation {
 export class EtcdClients {
   #texts: TlsTexts | null = null;
   #tls: ReloadableTls | null = null;
+  /** By id of the member: since when it is silent, by performance.now(). */
+  readonly #silentSince = new Map<string, number>();
   readonly #admins = new Map<string, { readonly key: string; readonly admin: EtcdAdmin }>();
 
   /** Throws TlsFilesError. */
@@ -80,11 +82,21 @@ export class EtcdClients {
       const list = await source.admin.members();
       const alarms = withLeader === undefined ? [] : await source.admin.alarms();
       const cluster = sightOf(list, told, withLeader?.status.leaderId ?? null, alarms);
-      return { cluster, teller: withLeader?.admin ?? null, silences };
+      return { cluster: this.#withSilence(cluster), teller: withLeader?.admin ?? null, silences };
     } catch (error) {
       silences.set(source.name, (error as Error).message);
       return { cluster: null, teller: null, silences };
     }
+  }
+
+  #withSilence(cluster: EtcdClusterSight): EtcdClusterSight {
+    const nowMs = performance.now();
+    const members = cluster.members.map((member) => {
+      if (member.answer !== null) this.#silentSince.delete(member.id);
+      else if (!this.#silentSince.has(member.id)) this.#silentSince.set(member.id, nowMs);
+      return { ...member, silentForMs: nowMs - (this.#silentSince.get(member.id) ?? nowMs) };
+    });
+    return { ...cluster, members };
   }
 
   close(): void {
@@ -112,9 +124,9 @@ function sightOf(
       const status = told.find(
         (one) => one.status.memberId === member.id && one.status.clusterId === clusterId,
       )?.status;
-      if (status === undefined) return { ...member, answer: null };
+      if (status === undefined) return { ...member, silentForMs: 0, answer: null };
       const { sizeBytes, sizeInUseBytes, errors } = status;
-      return { ...member, answer: { leaderId: status.leaderId, sizeBytes, sizeInUseBytes, errors } };
+      return { ...member, silentForMs: 0, answer: { leaderId: status.leaderId, sizeBytes, sizeInUseBytes, errors } };
     }),
   };
 }

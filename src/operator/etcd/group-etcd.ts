@@ -26,6 +26,7 @@ import type { EtcdStart } from '../objects/render-input.ts';
 import type { OperatorContext } from '../operator-context.ts';
 import { EtcdClients, type EtcdObservation, type EtcdPlace } from './etcd-clients.ts';
 import { etcdStart, NOTHING_REMEMBERED, parseEtcdMemory } from './etcd-memory.ts';
+import { readWitnessCards, writeWitnessCard } from './witness-cards.ts';
 import { etcdPodFacts, type EtcdPodFacts } from './etcd-pod.ts';
 
 /** What the cards of the other groups tell of their members. */
@@ -60,11 +61,15 @@ export interface EtcdLookInput {
   readonly groupPlan: GroupPlan;
   readonly tls: TlsTexts;
   readonly others: readonly OtherMember[];
+  /** As it was told last; null: not yet. */
+  readonly ownCard: GroupCard | null;
 }
 
 export interface EtcdLook {
   readonly start: EtcdStart | null;
   readonly decision: EtcdDecision;
+  /** Cards of witnesses, untrusted. */
+  readonly witnessCards: readonly unknown[];
   /** Carries out what must come after the objects; true: look again at once. */
   act(): Promise<boolean>;
 }
@@ -84,6 +89,8 @@ export class GroupEtcd {
   #memory: EtcdMemory | null = null;
   readonly #clients = new EtcdClients();
   #said = '';
+  /** Generation of the own card that etcd has, if this is a witness. */
+  #toldGeneration = 0;
 
   /** A member of this group has run: what its card tells the others. Null: it was not looked at yet. */
   get hasMember(): boolean | null {
@@ -113,9 +120,11 @@ export class GroupEtcd {
     this.#say(context.log, groupPlan, decision);
     const early = decision.kind === 'step' ? await this.#carryOutEarly(decision.step, observation, own) : null;
     const memory = this.#memory;
+    const witnessCards = await this.#exchangeCards(observation, input);
     return {
       start: etcdStart(memory, own),
       decision: early ?? decision,
+      witnessCards,
       act: async () => {
         if (decision.kind !== 'step' || early !== null) return false;
         return await this.#carryOutLate(decision.step, observation, { context, groupPlan, own });
@@ -157,6 +166,24 @@ export class GroupEtcd {
       context.log.warn({ group: groupPlan.name, step, error: (error as Error).message }, 'etcd: step not carried out');
       return false;
     }
+  }
+
+  /** Of no weight for the member: what fails is tried with the next look. */
+  async #exchangeCards(
+    { teller }: EtcdObservation,
+    { context, plan, groupPlan, ownCard }: EtcdLookInput,
+  ): Promise<unknown[]> {
+    if (teller === null) return [];
+    try {
+      if (groupPlan.role !== 'witness') return await readWitnessCards(teller, plan.coordination.key);
+      if (ownCard !== null && this.#toldGeneration !== ownCard.generation) {
+        await writeWitnessCard(teller, plan.coordination.key, ownCard);
+        this.#toldGeneration = ownCard.generation;
+      }
+    } catch (error) {
+      context.log.warn({ group: groupPlan.name, error: (error as Error).message }, 'etcd: cards not exchanged');
+    }
+    return [];
   }
 
   #say(log: Logger, { name, namespace }: GroupPlan, { kind, reason }: EtcdDecision): void {

@@ -6,7 +6,7 @@
 import type { StoreConfig } from '../../api/agent-config.ts';
 import { UserError } from '../../base/user-error.ts';
 import { renderEtcdStore } from '../../core/topology/agent-config.ts';
-import { etcdMember, recordService } from '../../core/topology/names.ts';
+import { recordService } from '../../core/topology/names.ts';
 import type { GlobalPlan } from '../../core/topology/plan-types.ts';
 import { hostAddresses } from './addresses.ts';
 import type { SiteEtcdMember, SiteNode, SiteProxy, SiteState } from './site-state.ts';
@@ -69,12 +69,14 @@ export function placeServers(
   const recordAddress = keepsOwnRecord(plan) ? (former.recordAddress ?? next()) : null;
   const etcd =
     keepsOwnEtcd(plan) && isNew
-      ? plan.groups.map(({ name: group }, index) => ({
-          name: etcdMember(group),
-          group,
-          address: next(),
-          uid: options.etcdUid === null ? null : options.etcdUid + index,
-        }))
+      ? plan.groups
+          .flatMap(({ etcd: member }) => (member === null ? [] : [member]))
+          .map(({ name, group }, index) => ({
+            name,
+            group,
+            address: next(),
+            uid: options.etcdUid === null ? null : options.etcdUid + index,
+          }))
       : [...former.etcd];
   const nodes: SiteNode[] = [];
   const proxies: SiteProxy[] = [];
