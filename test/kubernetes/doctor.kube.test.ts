@@ -149,6 +149,37 @@ describe('doctor on Kubernetes', { ...needs('kubernetes', 'kubectl', 'external-d
     assert.match(gone, /CONTEXTS_UNANSWERED/);
   });
 
+  test('`status` shows what the operator wrote, and how old it is, to whom exec is refused', async () => {
+    const viewer = `
+apiVersion: v1
+kind: ServiceAccount
+metadata: { name: viewer }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: Role
+metadata: { name: viewer }
+rules:
+  - { apiGroups: [""], resources: [pods, services, configmaps], verbs: [get, list] }
+  - { apiGroups: [pgspan.io], resources: [postgresgroups], verbs: [get, list] }
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: RoleBinding
+metadata: { name: viewer }
+roleRef: { apiGroup: rbac.authorization.k8s.io, kind: Role, name: viewer }
+subjects: [{ kind: ServiceAccount, name: viewer, namespace: ${NAMESPACE} }]
+`;
+    await kubectl(['-n', NAMESPACE, 'apply', '-f', '-'], viewer);
+    const token = (await inGroup('create', 'token', 'viewer')).trim();
+    const config = parse(await kubectl(['config', 'view', '--raw', '--flatten', '--minify']));
+    config.users[0].user = { token };
+    const file = join(folder, 'viewer');
+    writeFileSync(file, JSON.stringify(config), { mode: 0o600 });
+    const text = await pgspan(['status', '--kubeconfig', file, '-n', NAMESPACE]);
+    assert.match(text, /^orders: leader leo-\d/);
+    assert.match(text, /as the operator wrote \d+ (s|min) ago; not asked: /);
+    assert.match(text, /^leo-2\s+leo\s+(following|leading)/m);
+  });
+
   test('a load balancer without an address', async () => {
     await apply({ loadBalancer: { enabled: true, scope: 'group', loadBalancerClass: 'nobody.example/none' } });
     try {
