@@ -27,6 +27,34 @@ const cards = (...all: GroupCard[]): KnownCards => new Map(all.map((one) => [one
 const decide = (input: Partial<GroupsInput> & Pick<GroupsInput, 'own'>) =>
   decideGroups({ admits: [], cards: cards(), configured: [], ...input });
 
+describe('when the primary group has left', () => {
+  const gone = card('leo', [], { admits: ['ait', 'pit'], left: true });
+  const joined = (name: string) => {
+    const join = { tokenSecretRef: { name: 'token', key: 'token' } };
+    const { credentialsSecretRef: _none, primaryGroup: _unsaid, ...globalCluster } = SHARED.globalCluster;
+    return postgresGroup({ name, spec: { ...SHARED, globalCluster: { ...globalCluster, join } } });
+  };
+
+  test('the first of those that stay takes its place, the same for all of them', () => {
+    for (const [own, other] of [
+      ['ait', 'pit'],
+      ['pit', 'ait'],
+    ] as const) {
+      const known = cards(gone, card(other, [], { admits: ['leo'] }));
+      const decision = decide({ own: joined(own), admits: ['leo'], cards: known });
+      assert.equal(decision.kind === 'known' && decision.primaryGroup, 'ait', own);
+      assert.ok(
+        decision.kind === 'known' && decision.groups.every(({ spec }) => spec.globalCluster.primaryGroup === 'ait'),
+      );
+    }
+  });
+
+  test('the last one goes on alone', () => {
+    const decision = decide({ own: joined('pit'), admits: ['leo'], cards: cards(gone) });
+    assert.equal(decision.kind === 'known' && decision.primaryGroup, 'pit');
+  });
+});
+
 describe('which groups count', () => {
   test('those that a group took in which has left since, and itself no more', () => {
     const known = cards(card('ait', [], { admits: ['leo', 'pit'], left: true }), card('pit', [], { admits: ['ait'] }));

@@ -45,7 +45,7 @@ export function decideGroups(input: GroupsInput): GroupsDecision {
     unknown,
   });
 
-  const primary = primaryGroupOf(own, present);
+  const primary = primaryGroupOf(own, present, cards);
   if (primary === null)
     return wait(
       'PrimaryGroupUnknown',
@@ -66,7 +66,7 @@ export function decideGroups(input: GroupsInput): GroupsDecision {
       `The nodes know ${list(forgotten)}, whose card is lost: nothing is changed until it is there again`,
     );
   const groups = [own, ...present.map(groupOfCard)]
-    .map((group) => withPrimaryGroup(group, primary))
+    .map((group) => withPrimaryGroup(group, primary, cards))
     .toSorted((a, b) => compareGroups(a.metadata.name, b.metadata.name, primary));
   const { peers, credentialsSecretRef } = own.spec.globalCluster;
   if (peers.length > 0 && credentialsSecretRef === undefined && own.spec.bootstrap.secretRef === undefined)
@@ -127,12 +127,19 @@ function squeezed(pem: string): string {
 }
 
 /** A group that stands alone makes its own database; one that has others waits until somebody says. */
-function primaryGroupOf(own: PostgresGroup, cards: readonly GroupCard[]): string | null {
+function primaryGroupOf(own: PostgresGroup, present: readonly GroupCard[], cards: KnownCards): string | null {
   const { primaryGroup, peers, discovery, join } = own.spec.globalCluster;
-  if (primaryGroup !== undefined) return primaryGroup;
-  const told = cards.map(({ manifest }) => manifest.spec.globalCluster.primaryGroup).find((one) => one !== undefined);
-  if (told !== undefined) return told;
+  const told = [primaryGroup, ...present.map(({ manifest }) => manifest.spec.globalCluster.primaryGroup)];
+  const named = told.find((one) => one !== undefined && !hasLeft(one, cards));
+  if (named !== undefined) return named;
+  const isLeft = told.some((one) => one !== undefined) || [...cards.values()].some(({ left }) => left);
+  // The database is there, and goes on in those that stay: all of them find the same one.
+  if (isLeft) return [own.metadata.name, ...present.map(({ group }) => group)].toSorted()[0] ?? null;
   return peers.length === 0 && discovery.length === 0 && join === undefined ? own.metadata.name : null;
+}
+
+function hasLeft(group: string, cards: KnownCards): boolean {
+  return cards.get(group)?.left === true;
 }
 
 export function compareGroups(a: string, b: string, primary: string): number {
@@ -147,9 +154,11 @@ export function groupOfCard({ manifest }: GroupCard): PostgresGroup {
 }
 
 /** What another says stays: a contradiction is found by core/topology/validate.ts, which names both. */
-function withPrimaryGroup(group: PostgresGroup, primaryGroup: string): PostgresGroup {
-  if (group.spec.globalCluster.primaryGroup !== undefined) return group;
-  return { ...group, spec: { ...group.spec, globalCluster: { ...group.spec.globalCluster, primaryGroup } } };
+function withPrimaryGroup(group: PostgresGroup, primaryGroup: string, cards: KnownCards): PostgresGroup {
+  const { primaryGroup: said, join: _done, ...rest } = group.spec.globalCluster;
+  const present = said === undefined || hasLeft(said, cards) ? primaryGroup : said;
+  // Whoever is planned with has joined, and may have become the primary group since.
+  return { ...group, spec: { ...group.spec, globalCluster: { ...rest, primaryGroup: present } } };
 }
 
 function list(names: readonly string[]): string {

@@ -12,7 +12,7 @@ import {
 } from '../../api/invitation.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { createMemoryTls, type ReloadableTls, type TlsTexts } from '../../base/mutual-tls.ts';
-import { decideGroups, groupOfCard } from '../../core/cards/decide-groups.ts';
+import { decideGroups } from '../../core/cards/decide-groups.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
 import type { GroupPeers } from '../cards/group-peers.ts';
 import { planGroups } from '../cards/plan-groups.ts';
@@ -127,7 +127,6 @@ function problemsWith(card: GroupCard, { context, group, peers }: ListenerInput)
   try {
     const sight = { existing: [], retiring: [], published: {} };
     planGroups(decision.groups, group.metadata.name, sight, decision.cards, context.clusterDns.clusterDomain);
-    planGroups([groupOfCard(card)], card.group, sight, [], card.clusterDomain);
     return [];
   } catch (error) {
     if (error instanceof ManifestError) return error.problems.map(problemLine);

@@ -1,4 +1,5 @@
 /** What the operator remembers of joining and leaving of one group, between two looks. What must last is in stored-membership.ts. */
+import { createHash } from 'node:crypto';
 import type { GroupCard } from '../../api/group-card.ts';
 import type { Invitation, JoinOffer } from '../../api/invitation.ts';
 import { joinRetryMs } from '../../core/joining/decide-joining.ts';
@@ -10,14 +11,17 @@ import { InvitationListener } from './invitation-listener.ts';
 import { type Membership, readMembership } from './stored-membership.ts';
 
 export interface AttemptState {
-  /** Of the token that it was made with. */
-  readonly invitation: string;
+  /** Of the token and the offer. */
+  readonly digest: string;
   readonly failures: number;
   readonly isRunning: boolean;
   /** By performance.now(): when it may be made again. */
   readonly retryAtMs: number;
   readonly outcome: Carried | null;
 }
+
+/** What was refused for good may have been changed at the other side: a namesake that has left, a contradiction that is gone. */
+const FINAL_RETRY_MS = 120_000;
 
 export class JoiningSession {
   readonly login = new GroupLogin();
@@ -76,11 +80,14 @@ export class JoiningSession {
 
   /** Begins an exchange, if none is under way and it is time; the next look finds its outcome. */
   try(invitation: Invitation, offer: JoinOffer & { readonly card: GroupCard }): AttemptState {
-    const before = this.#attempt?.invitation === invitation.id ? this.#attempt : null;
-    const isFinal = before?.outcome?.kind === 'refused' && before.outcome.isFinal;
-    if (before !== null && (before.isRunning || isFinal || performance.now() < before.retryAtMs)) return before;
+    // Another token, or another manifest, is another attempt.
+    const digest = createHash('sha256')
+      .update(JSON.stringify([invitation, offer]))
+      .digest('hex');
+    const before = this.#attempt?.digest === digest ? this.#attempt : null;
+    if (before !== null && (before.isRunning || performance.now() < before.retryAtMs)) return before;
     const failures = before?.failures ?? 0;
-    const base = { invitation: invitation.id, retryAtMs: 0 };
+    const base = { digest, retryAtMs: 0 };
     this.#attempt = { ...base, failures, isRunning: true, outcome: before?.outcome ?? null };
     void carryInvitation(invitation, offer)
       .catch(
@@ -92,7 +99,8 @@ export class JoiningSession {
         }),
       )
       .then((outcome) => {
-        const retryAtMs = performance.now() + joinRetryMs(failures + 1);
+        const isFinal = outcome.kind === 'refused' && outcome.isFinal;
+        const retryAtMs = performance.now() + (isFinal ? FINAL_RETRY_MS : joinRetryMs(failures + 1));
         this.#attempt = { ...base, failures: failures + 1, isRunning: false, retryAtMs, outcome };
         this.#onChange();
       });
