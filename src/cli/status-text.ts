@@ -73,6 +73,7 @@ function notes(status: ClusterStatus, { style }: StatusTextOptions): string[] {
           failoverSteps(lastFailover),
           ...possibleLoss(lastFailover),
         ])),
+    ...(status.storedNote === undefined ? [] : [style('bad', status.storedNote)]),
     ...list('Survives', status.survives),
     ...list('Does not survive', status.doesNotSurvive),
   ];

@@ -53,6 +53,8 @@ export interface ClusterStatus {
   /** What may be lost from now on, and what not: sentences. */
   readonly survives: readonly string[];
   readonly doesNotSurvive: readonly string[];
+  /** Some of it is what an operator wrote earlier (stored-status.ts): a sentence. Absent: all was asked for now. */
+  readonly storedNote?: string;
 }
 
 export interface NodeLine {

@@ -37,7 +37,8 @@ suite('the status that the operator wrote', () => {
     assert.deepEqual([status.leader, status.term, status.phase], ['leo-1', 4, 'published']);
     const [leo, ait] = status.nodes;
     assert.deepEqual([leo?.activity, leo?.role, leo?.reachable], ['leading', 'leader', false]);
-    assert.match(leo?.faults[0] ?? '', /as the operator wrote 5 min ago; not asked: exec is refused/);
+    assert.match(leo?.faults[0] ?? '', /as of 5 min ago/);
+    assert.match(status.storedNote ?? '', /No node of "leo" could be asked: exec is refused\./);
     assert.equal(ait?.activity, 'unreachable');
   });
 

@@ -28,7 +28,15 @@ export function withStoredStatus(
   });
   const [newest] = used.toSorted((a, b) => (b.status.term ?? 0) - (a.status.term ?? 0));
   const isAnybodyThere = cluster.nodes.some(({ reachable }) => reachable);
-  return { ...cluster, ...(isAnybodyThere ? {} : storedLead(newest?.status)), nodes };
+  const why = cluster.nodes.find(({ group }) => group === used[0]?.group)?.reason.message ?? 'no answer';
+  return {
+    ...cluster,
+    ...(isAnybodyThere ? {} : storedLead(newest?.status)),
+    nodes,
+    // The reason once is enough.
+    proxies: cluster.proxies.map((proxy) => (proxy.reason === why ? { ...proxy, reason: 'not asked' } : proxy)),
+    storedNote: `No node of ${used.map(({ group }) => `"${group}"`).join(', ')} could be asked: ${why}. Shown is what the operator wrote`,
+  };
 }
 
 function storedLine(node: NodeLine, stored: NonNullable<PostgresGroupStatus['nodes']>[number], age: string): NodeLine {
@@ -42,7 +50,8 @@ function storedLine(node: NodeLine, stored: NonNullable<PostgresGroupStatus['nod
     lsn,
     lagBytes,
     certificateExpiry,
-    faults: [...node.faults, `as the operator wrote ${age}; not asked: ${node.reason.message}`],
+    faults: [...node.faults, `as of ${age}`],
+    reason: { code: stored.reason ?? 'Stored', message: stored.message ?? '' },
   };
 }
 
@@ -57,11 +66,12 @@ function storedLead(status: PostgresGroupStatus | undefined): Partial<ClusterSta
     writeQuorum = null,
     paused = false,
   } = status;
-  return { leader, phase, term, timeline, members, writeQuorum, paused };
+  const { survives = [], doesNotSurvive = [] } = status;
+  return { leader, phase, term, timeline, members, writeQuorum, paused, survives, doesNotSurvive };
 }
 
 function ageText({ writtenAtMs }: StoredStatus, nowMs: number): string {
-  if (writtenAtMs === null) return 'once';
+  if (writtenAtMs === null) return 'an unknown time ago';
   const seconds = Math.max(0, Math.round((nowMs - writtenAtMs) / 1000));
   if (seconds < 120) return `${seconds} s ago`;
   return seconds < 7200 ? `${Math.round(seconds / 60)} min ago` : `${Math.round(seconds / 3600)} h ago`;
