@@ -7,7 +7,7 @@
 import { spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 
-const BENCHMARKS = ['failover', 'proxy', 'dns'] as const;
+const BENCHMARKS = ['failover', 'proxy', 'dns', 'footprint'] as const;
 
 const [first, ...rest] = process.argv.slice(2);
 const named = BENCHMARKS.find((name) => name === first);
