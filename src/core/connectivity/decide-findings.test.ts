@@ -122,9 +122,13 @@ suite('what doctor finds', () => {
     assert.equal(decideFindings(facts)[0]?.edges.length, 6);
   });
 
-  test('a resolver that does not answer, at the one that asks it', () => {
-    const facts = site((source, one) => (source === 'ait-1' ? fails(one, 'resolve', 'EAI_AGAIN') : one));
-    assert.deepEqual(codes(facts), ['ResolverSilent ait-1']);
+  test('a resolver that does not answer, at the one that asks it; one that answers with an error has no such name', () => {
+    const slowly = (one: EdgeFacts): EdgeFacts => ({ ...one, steps: one.steps.map((step) => ({ ...step, ms: 5005 })) });
+    const silent = site((source, one) => (source === 'ait-1' ? slowly(fails(one, 'resolve', 'EAI_AGAIN')) : one));
+    const own = silent.sources.map((each) => (each.name === 'ait-1' ? { ...each, resolvers: ['10.2.0.10'] } : each));
+    assert.deepEqual(codes({ ...silent, sources: own }), ['ResolverSilent ait-1']);
+    const refused = site((_source, one) => (isTo(one, 'leo-2') ? fails(one, 'resolve', 'EAI_AGAIN') : one));
+    assert.deepEqual(codes(refused), ['NameUnresolved leo-2.db.example.com']);
   });
 
   test('a record of another cluster, trusted or not', () => {

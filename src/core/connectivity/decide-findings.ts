@@ -285,6 +285,18 @@ function unpublished(edge: Edge, view: View): Cause | null {
   return asked === undefined ? null : unresolved(edge, { ...asked, code: 'ENOTFOUND' }, view);
 }
 
+/** getaddrinfo waits 5 s for an answer by default. */
+const RESOLVER_SILENT_MS = 4000;
+
+/** Some resolvers say SERVFAIL or REFUSED of a name that they do not have, which getaddrinfo calls EAI_AGAIN as well. */
+function isResolverSilent({ resolvers }: SourceFacts, { ms }: EdgeStep, edges: readonly Edge[]): boolean {
+  const own = resolvers.join(' ');
+  const hasAnswered = edges.some(
+    ({ source, facts }) => source.resolvers.join(' ') === own && (facts.resolved?.length ?? 0) > 0,
+  );
+  return ms >= RESOLVER_SILENT_MS && !hasAnswered;
+}
+
 const NOT_THERE = new Set(['ENOTFOUND', 'ENODATA', 'ENOENT']);
 
 function unresolved(edge: Edge, failure: EdgeStep, { facts, edges }: View): Cause {
@@ -299,7 +311,7 @@ function unresolved(edge: Edge, failure: EdgeStep, { facts, edges }: View): Caus
     message,
     edge,
   });
-  if (!NOT_THERE.has(failure.code ?? ''))
+  if (!NOT_THERE.has(failure.code ?? '') && isResolverSilent(source, failure, edges))
     return say(
       'ResolverSilent',
       source.name,
