@@ -9,6 +9,7 @@ import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { AGENT_PORT } from '../../core/topology/names.ts';
 import { countedGroups } from '../../core/cards/decide-groups.ts';
 import { decideLeaving, LEAVING_MS_MAX, type LeavingDecision } from '../../core/joining/decide-leaving.ts';
+import { ApiError } from '../../platform/kubernetes/api-error.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
 import { peersConfigMap } from '../../core/topology/names.ts';
 import { cardPlaces } from '../cards/group-peers.ts';
@@ -30,7 +31,13 @@ export async function keepFinalizer(
 ): Promise<void> {
   const present = object.metadata.finalizers ?? [];
   if (present.includes(LEAVE_FINALIZER) === hasOthers) return;
-  await writeFinalizers(client, object, hasOthers);
+  try {
+    await writeFinalizers(client, object, hasOthers);
+  } catch (error) {
+    // The install file of a version before did not give the right: what runs is worth more than a farewell.
+    if (!(error instanceof ApiError) || error.status !== 403) throw error;
+    log.warn({ group: object.metadata.name, error: error.message }, 'no finalizer: apply the install file again');
+  }
 }
 
 async function writeFinalizers(
