@@ -25,7 +25,7 @@ const SWITCHOVER_MS = 25_000;
 
 /** Only a group with others has it: one that stands alone is deleted without an operator. Throws ApiError. */
 export async function keepFinalizer(
-  { client }: OperatorContext,
+  { client, log }: OperatorContext,
   object: KubeObject,
   hasOthers: boolean,
 ): Promise<void> {
