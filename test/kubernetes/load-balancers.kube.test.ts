@@ -207,7 +207,7 @@ describe('load balancers', { ...needs('kubernetes', 'kubectl', 'external-dns'), 
       return addresses.every(({ hosts }) => hosts.length === 0);
     });
     const hostname = 'lb-1.provider.example';
-    const got = { status: { loadBalancer: { ingress: [{ hostname: `${hostname.toUpperCase()}.` }] } } };
+    const got = { status: { loadBalancer: { ingress: [{ hostname }] } } };
     await inside('patch', 'service', 'leo-1', '--subresource=status', '--type=merge', '-p', JSON.stringify(got));
     await areLoaded({ 'leo-1': [`DNS:${hostname}`] });
     assert.deepEqual(await hostsOf(['leo-1']), { 'leo-1': hostname });
