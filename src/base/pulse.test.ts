@@ -39,15 +39,39 @@ describe('a pulse', () => {
       const pulse = new Pulse();
       const ran: number[] = [];
       pulse.every(1000, () => ran.push(nowMs()));
-      advance(899);
+      advance(739);
       pulse.nudge();
       assert.deepEqual(ran, []);
       advance(1);
       pulse.nudge();
       pulse.nudge();
-      assert.deepEqual(ran, [900]);
+      assert.deepEqual(ran, [740]);
+      advance(1260);
+      assert.deepEqual(ran, [740, 2000]);
+      pulse.stop();
+    }));
+
+  test('runs what is punctual never before it is due, and whatever else is nearly due with it', () =>
+    withClock((advance, nowMs) => {
+      const pulse = new Pulse();
+      const ran: string[] = [];
+      pulse.every(250, () => ran.push(`beat ${nowMs()}`), { isPunctual: true });
+      pulse.every(620, () => ran.push(`look ${nowMs()}`));
+      pulse.once(1000 + 990, () => ran.push(`once ${nowMs()}`));
+      advance(240);
+      pulse.nudge();
       advance(1100);
-      assert.deepEqual(ran, [900, 2000]);
+      const expected = [
+        'beat 250',
+        'beat 500',
+        'look 500',
+        'beat 750',
+        'once 750',
+        'beat 1000',
+        'look 1000',
+        'beat 1250',
+      ];
+      assert.deepEqual(ran, expected);
       pulse.stop();
     }));
 

@@ -6,9 +6,15 @@
  * a second (docs/decisions/agent-memory.md).
  */
 
-/** A task may run this part of its interval before it is due, if the process is awake. */
-const EARLY_FRACTION = 0.2;
-const EARLY_MS_MAX = 100;
+/** A task may run this part of its interval before it is due, if the process is awake. More, and it could run twice in one go. */
+const EARLY_FRACTION = 0.5;
+/** Just above the interval of heartbeats: whoever hears or sends them needs no wake-up of its own for anything else. */
+const EARLY_MS_MAX = 260;
+
+export interface PulseOptions {
+  /** Never before it is due. Default false. */
+  readonly isPunctual?: boolean;
+}
 
 interface Task {
   readonly intervalMs: number | null;
@@ -24,13 +30,13 @@ export class Pulse {
   #timerAtMs = Number.POSITIVE_INFINITY;
 
   /** Runs `run` each `intervalMs`, for the first time after one interval. @returns ends it */
-  every(intervalMs: number, run: () => void): () => void {
-    return this.#add(intervalMs, intervalMs, run);
+  every(intervalMs: number, run: () => void, options: PulseOptions = {}): () => void {
+    return this.#add(intervalMs, intervalMs, run, options);
   }
 
   /** Runs `run` once, at `atMs` of performance.now() or a little before. @returns calls it off */
-  once(atMs: number, run: () => void): () => void {
-    return this.#add(Math.max(0, atMs - performance.now()), null, run);
+  once(atMs: number, run: () => void, options: PulseOptions = {}): () => void {
+    return this.#add(Math.max(0, atMs - performance.now()), null, run, options);
   }
 
   /** The process is awake: what is nearly due is done now. */
@@ -47,10 +53,10 @@ export class Pulse {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
   }
 
-  #add(waitMs: number, intervalMs: number | null, run: () => void): () => void {
+  #add(waitMs: number, intervalMs: number | null, run: () => void, { isPunctual }: PulseOptions): () => void {
     const task: Task = {
       intervalMs,
-      earlyMs: Math.min(waitMs * EARLY_FRACTION, EARLY_MS_MAX),
+      earlyMs: isPunctual === true ? 0 : Math.min(waitMs * EARLY_FRACTION, EARLY_MS_MAX),
       run,
       dueMs: performance.now() + waitMs,
     };
@@ -69,7 +75,7 @@ export class Pulse {
         if (task.dueMs - task.earlyMs > nowMs || !this.#tasks.has(task)) continue;
         if (task.intervalMs === null) this.#tasks.delete(task);
         // In rhythm; but what was missed while the process stood still is not made up for.
-        else task.dueMs = Math.max(task.dueMs, nowMs - task.earlyMs) + task.intervalMs;
+        else task.dueMs = (nowMs - task.dueMs > task.intervalMs / 2 ? nowMs : task.dueMs) + task.intervalMs;
         task.run();
       }
     } finally {

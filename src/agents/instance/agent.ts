@@ -357,7 +357,7 @@ export class InstanceAgent {
       this.lease.keep();
       this.#failures = 0;
       this.election.check();
-      this.#sleepUntil(this.#nextLookMs(step));
+      this.#sleepUntil(this.#nextLookMs(step), step.kind === 'wait' && step.untilMs !== null);
     } catch (error) {
       this.#failures++;
       const pauseMs = Math.min(FAILURE_PAUSE_MS * 2 ** (this.#failures - 1), FAILURE_PAUSE_MS_MAX);
@@ -390,9 +390,10 @@ export class InstanceAgent {
     if (wasFull || this.disk.isFull) this.wake();
   }
 
-  #sleepUntil(atMs: number): void {
+  /** @param isPunctual what is looked for is there at that moment and not before */
+  #sleepUntil(atMs: number, isPunctual = false): void {
     this.#callOffSleep();
-    this.#callOffSleep = this.node.pulse.once(atMs, () => this.wake());
+    this.#callOffSleep = this.node.pulse.once(atMs, () => this.wake(), { isPunctual });
   }
 
   #nextLookMs(step: NodeStep): number {

@@ -144,7 +144,7 @@ export class Leadership {
    */
   async start(needsBarrier: boolean): Promise<void> {
     const { pulse } = this.#node;
-    this.#ends.push(pulse.every(HEARTBEAT_INTERVAL_MS, () => this.#beat()));
+    this.#ends.push(pulse.every(HEARTBEAT_INTERVAL_MS, () => this.#beat(), { isPunctual: true }));
     this.#ends.push(pulse.every(PROBE_INTERVAL_MS, () => this.#probeDue.set()));
     this.#ends.push(pulse.every(MEMBERS_INTERVAL_MS, () => this.#membersDue.set()));
     this.#beat();
@@ -160,10 +160,14 @@ export class Leadership {
 
   /** Where a write quorum of one publishes at once, that may be before the promotion is done: then too it is for this to begin. */
   #beginUnpublishedCheckpoints(): void {
-    const end = this.#node.pulse.every(CHECKPOINT_UNPUBLISHED_MS, () => {
-      if (this.#isRewindable) end();
-      else if (this.#phase !== 'handing-over') void this.#checkpoint();
-    });
+    const end = this.#node.pulse.every(
+      CHECKPOINT_UNPUBLISHED_MS,
+      () => {
+        if (this.#isRewindable) end();
+        else if (this.#phase !== 'handing-over') void this.#checkpoint();
+      },
+      { isPunctual: true },
+    );
     this.#ends.push(end);
   }
 
