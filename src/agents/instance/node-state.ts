@@ -1,9 +1,9 @@
 /**
  * What this node tells others of itself, and what it takes from what they tell. Computes, changes nothing.
  */
-import type { LeaderPhase, StateMessage } from '../../api/peer-stream.ts';
+import type { LeaderPhase, NodeActivity, StateMessage } from '../../api/peer-stream.ts';
 import { formatLsnOrNull, parseLsn } from '../../base/lsn.ts';
-import type { KnownLeader } from '../../core/leadership/step.ts';
+import type { KnownLeader, NodeStep } from '../../core/leadership/step.ts';
 import type { Leadership } from './leadership.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PeerView } from './peer-links.ts';
@@ -81,4 +81,27 @@ export function knownLeader(node: NodeContext): KnownLeader | null {
     };
   }
   return best;
+}
+
+const ACTIVITIES = {
+  blocked: 'blocked',
+  bootstrap: 'bootstrapping',
+  clone: 'cloning',
+  start: 'starting',
+  stop: 'stopped',
+  promote: 'leading',
+  lead: 'leading',
+  follow: 'following',
+  rewind: 'rewinding',
+} as const;
+
+/** What a node does that is about to take this step. */
+export function activityOf(
+  step: NodeStep,
+  { isFenced, isStarting }: { readonly isFenced: boolean; readonly isStarting: boolean },
+): NodeActivity {
+  if (step.kind !== 'wait') return ACTIVITIES[step.kind];
+  if (isFenced) return 'fenced';
+  if (step.reason.code === 'Following') return 'following';
+  return isStarting ? 'recovering' : 'waiting';
 }
