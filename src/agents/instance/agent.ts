@@ -340,9 +340,9 @@ export class InstanceAgent {
   async onRequest(from: string, request: RequestMessage): Promise<Omit<ResponseMessage, 'type' | 'id'>> {
     switch (request.method) {
       case 'ask':
-        return { ask: await this.election.answerAsk(request.leader) };
+        return { ask: await this.election.voting.answerAsk(request.leader) };
       case 'promise':
-        return { promise: await this.election.promise({ term: request.term, candidate: from }) };
+        return { promise: await this.election.voting.promise({ term: request.term, candidate: from }) };
       case 'take-over':
         return { accepted: this.switchover.accept(from, request) };
       case 'serves':

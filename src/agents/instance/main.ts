@@ -12,7 +12,7 @@ import { createReloadableTls } from '../../base/mutual-tls.ts';
 import { watchFiles } from '../../base/watch-files.ts';
 import { loadStoreTls, openRecordStore } from '../../coordination/open-store.ts';
 import { InstanceAgent } from './agent.ts';
-import { ForcedFailoverError } from './election.ts';
+import { ForcedFailoverError } from './forced-failover.ts';
 import { openCardRoutes } from './card-routes.ts';
 import { createJoinRoutes } from './join-routes.ts';
 import { ConfigurationFiles } from './configuration.ts';
