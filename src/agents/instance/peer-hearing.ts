@@ -26,6 +26,7 @@ export class PeerHearing {
   readonly #node: NodeContext;
   readonly #observer: PostgresObserver;
   readonly #events: PeerHearingEvents;
+  #isReading = false;
   /** By peer: why it is not reached, as last logged; null: it is reached. */
   readonly #linkNews = new Map<string, string | null>();
   /** By peer: what its last state said, as far as anything follows from it. */
@@ -116,8 +117,17 @@ export class PeerHearing {
     const node = this.#node;
     const told = view.state?.leaderView;
     const known = node.acceptedRecord;
-    if (told !== undefined && (known === null || told.version > known.version || told.term > known.term))
-      node.readRecord().catch((error: Error) => node.log.debug({ error: error.message }, 'record not read'));
+    // One read at a time: peers tell this several times a second, and a slow store must not get slower by it.
+    const isNew = told !== undefined && (told.version > (known?.version ?? 0) || told.term > (known?.term ?? 0));
+    if (isNew && !this.#isReading) {
+      this.#isReading = true;
+      node
+        .readRecord()
+        .catch((error: Error) => node.log.debug({ error: error.message }, 'record not read'))
+        .finally(() => {
+          this.#isReading = false;
+        });
+    }
     if (view.state === null) return;
     // Each says every few seconds that nothing has changed but its position: nobody need look again for that.
     const news = newsOf(view.state);

@@ -42,8 +42,6 @@ interface UnbuiltRule {
 const KUBERNETES = 'it names an object of Kubernetes, which the local platform does not have';
 
 const UNBUILT: readonly UnbuiltRule[] = [
-  { path: 'instances', reason: 'witness groups are not built yet', isAsked: (spec) => spec.instances === 0 },
-  { path: 'role', reason: 'read-only groups are not built yet', isAsked: (spec) => spec.role === 'readOnly' },
   {
     path: 'globalCluster.join',
     reason: 'the local platform is given all groups at once',
