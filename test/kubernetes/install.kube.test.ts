@@ -78,20 +78,24 @@ describe('the install file on a real API server', needs('kubernetes'), () => {
       }
       // Nobody may lead: an operator that is installed here refuses it, and makes nothing of it.
       await kube.call('POST', groupsPath(kube), groupManifest({ spec: { coordination: { priority: 0 } } }));
+      // The API server takes a new policy into account a moment later.
+      await waitUntil('the policies are in force', { timeoutMs: 20_000, intervalMs: 100 }, async () =>
+        /no params found/.test(said(await bindIn('kube-public', (one) => one, '&dryRun=All'))),
+      );
     });
     after(async () => {
       for (const { kind, metadata } of made) await kube.call('DELETE', `${collection(kind)}/${metadata.name}`);
     });
 
     const config = () => operatorConfigSchema.parse(own(operatorConfig(options())));
-    const bindIn = async (namespace: string, change: (binding: Manifest) => Manifest = (one) => one) => {
+    const bindIn = async (namespace: string, change: (binding: Manifest) => Manifest = (one) => one, query = '') => {
       const group = (await kube.call('GET', `${groupsPath(kube)}/leo`)) as { metadata: GroupIdentity };
       const access = renderOperatorAccess({ name: 'leo', namespace, uid: group.metadata.uid }, config());
       assert.ok(access !== null);
       // An owner of another namespace is none.
       const { ownerReferences: _owners, ...metadata } = access.metadata;
       const binding = change(namespace === kube.namespace ? { ...access } : { ...access, metadata });
-      const path = `${RBAC}/namespaces/${namespace}/rolebindings/${binding.metadata.name}?fieldManager=pgspan&force=true`;
+      const path = `${RBAC}/namespaces/${namespace}/rolebindings/${binding.metadata.name}?fieldManager=pgspan&force=true${query}`;
       return await kube.ask('PATCH', path, { body: binding, contentType: APPLY, as: user });
     };
     const may = async (verb: string, resource: string, namespace: string, group = ''): Promise<boolean> => {
