@@ -37,6 +37,7 @@ import {
   type Exchange,
   hashText,
   isSameProof,
+  type OfferedExchange,
   openOffer,
   requestProof,
   sealWelcome,
@@ -73,6 +74,12 @@ interface Begun {
   readonly expiresAtMs: number;
 }
 
+interface Accepted {
+  readonly offered: OfferedExchange;
+  readonly card: GroupCard;
+  readonly facts: HostFacts;
+}
+
 /** As many as agents let wait, some times over. */
 const EXCHANGES_MAX = 64;
 const EXCHANGE_MS = 60_000;
@@ -85,6 +92,8 @@ export class InvitationHost {
   readonly #begun = new Map<string, Begun>();
   /** By hash of the request. */
   readonly #answers = new Map<string, Body>();
+  /** Proven and paid for with the invitation, and not written down yet; by hash of the request. */
+  readonly #accepted = new Map<string, Accepted>();
   readonly #mutex = new Mutex();
 
   constructor(port: HostPort) {
@@ -128,6 +137,8 @@ export class InvitationHost {
     const digest = createHash('sha256').update(JSON.stringify(request)).digest('base64url');
     const given = this.#answers.get(digest);
     if (given !== undefined) return given;
+    const accepted = this.#accepted.get(digest);
+    if (accepted !== undefined) return await this.#admit(digest, { ...accepted, facts });
     const begun = this.#begun.get(request.serverNonce);
     const { exchange } = begun ?? {};
     if (exchange === undefined || nowMs >= (begun as Begun).expiresAtMs || !isOfExchange(request, exchange)) {
@@ -153,15 +164,24 @@ export class InvitationHost {
     if (still.kind === 'refuse' || stored === null) return this.#refuse(still);
     if (!(await this.#port.useUp(request.invitation, stored.version)))
       return this.#refuse(decideInvitation(null, { invitation: request.invitation, group: facts.group, nowMs }));
-    await this.#port.admit(card.card);
+    return await this.#admit(digest, { offered, card: card.card, facts });
+  }
+
+  /** The invitation is used up. What fails now is tried again when the same request comes again. */
+  async #admit(digest: string, accepted: Accepted): Promise<Body> {
+    const { offered, card, facts } = accepted;
+    this.#accepted.set(digest, accepted);
+    dropOldest(this.#accepted, ANSWERS_MAX);
+    await this.#port.admit(card);
     this.#port.onEvent({
       type: 'Normal',
       reason: 'GroupJoined',
-      note: `Group "${offer.data.group}" joined with invitation "${request.invitation}"`,
+      note: `Group "${card.group}" joined with invitation "${offered.invitation}"`,
     });
-    const welcome = welcomeFor(card.card, facts);
+    const welcome = welcomeFor(card, facts);
     const box = sealWelcome(offered, JSON.stringify(welcome));
     const body: Body = { status: 200, body: { box, proof: acceptanceProof(offered, box) } };
+    this.#accepted.delete(digest);
     this.#answers.set(digest, body);
     dropOldest(this.#answers, ANSWERS_MAX);
     return body;

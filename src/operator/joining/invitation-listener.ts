@@ -106,7 +106,7 @@ export class InvitationListener {
   }
 
   #log(message: string, error: Error): void {
-    this.#input?.context.log.debug({ group: this.#input.group.metadata.name, error: error.message }, message);
+    this.#input?.context.log.warn({ group: this.#input.group.metadata.name, error: error.message }, message);
   }
 }
 

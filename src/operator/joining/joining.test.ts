@@ -42,6 +42,8 @@ const admitted: GroupCard[] = [];
 const events: string[] = [];
 const seen: unknown[] = [];
 let problems: string[] = [];
+/** So often the API server does not take what is to be written down. */
+let failures = 0;
 let cards: GroupCard[] = [];
 /** Changes what the host answers, as a damaged network or an agent in bad hands would. */
 let tamper: (answer: { status: 200 | 409; body: unknown }) => { status: 200 | 409; body: unknown } | null = (one) =>
@@ -75,6 +77,7 @@ beforeEach(() => {
   host = new InvitationHost(hostPort());
   cards = [cardOf('leo', { caBundle: leo.ca.authorityPem }), cardOf('ait', { generation: 3 })];
   problems = [];
+  failures = 0;
   invitations.set(ID, { id: ID, key: tokenKey(SECRET, ID), expiresAt: inSeconds(600), version: '7' });
 });
 
@@ -100,7 +103,10 @@ function hostPort(): HostPort {
     // As the API server does it with a precondition: one delete of one version succeeds.
     useUp: async (id, version) => invitations.get(id)?.version === version && invitations.delete(id),
     problems: () => problems,
-    admit: async (card) => void admitted.push(card),
+    admit: async (card) => {
+      if (failures-- > 0) throw new Error('Cannot apply ConfigMap "leo-peers": the API server does not answer');
+      admitted.push(card);
+    },
     onEvent: ({ reason, note }) => void events.push(`${reason} ${note}`),
   };
 }
@@ -205,6 +211,13 @@ describe('joining by invitation', () => {
     const result = await carry();
     assert.equal(result.kind === 'welcome' && result.welcome.cardGenerationMin, 43);
     assert.equal(admitted[0]?.generation, 42);
+  });
+
+  test('is taken in by the same request where writing it down failed at first', async () => {
+    failures = 1;
+    assert.equal((await carry()).kind, 'welcome');
+    assert.equal(admitted.length, 1);
+    assert.equal(await reasonOf(), 'InvitationUnknown');
   });
 
   test('asks again for an answer that got lost, and is not refused for it', async () => {
