@@ -85,6 +85,32 @@ describe('timelines of a real PostgreSQL', needs('postgres'), () => {
     await follower.stop('immediate');
   });
 
+  test('a standby of the first timeline follows a leader whose own leader had reserved ids', async () => {
+    const leader = await aStandby('leader-4');
+    const next = await aStandby('next-6');
+    const old = await aStandby('old-1');
+    await old.reload({ primary_conninfo: '' });
+    await reserve(leader, 4);
+    await promote(leader);
+    await next.reload({ primary_conninfo: leader.conninfo('next-6') });
+    await leader.sql('insert into t values (4)');
+    await level(next, leader);
+    await next.reload({ primary_conninfo: '' });
+    // As an agent does before its node follows.
+    await removeReservedTimelines(next.home);
+    await leader.stop('immediate');
+    await reserveTimelines(next.home, 4, 6);
+    next.takeOver();
+    await promote(next);
+    assert.equal(await timelineOf(next), 6);
+    await old.reload({ primary_conninfo: next.conninfo('old-1') });
+    await next.sql('insert into t values (6)');
+    await level(old, next);
+    assert.equal(await old.value('select received_tli from pg_stat_wal_receiver'), 6);
+    await next.stop('immediate');
+    await old.stop('immediate');
+  });
+
   test('two promotions that never saw each other share an id, unless it is reserved', async () => {
     const one = await aStandby('one');
     const two = await aStandby('two');

@@ -16,7 +16,7 @@ import type { NodeContext } from './node-context.ts';
 import type { PostgresObserver } from './postgres-view.ts';
 import { lastFatalMessage } from './server-log.ts';
 import { readStandbyFloors } from './standby-floors.ts';
-import { removeReservedTimelines } from './timelines.ts';
+import { removeReservedTimelines, reserveTimelines } from './timelines.ts';
 
 /** A fast shutdown waits for standbys to take the last WAL; a dead one is not waited for longer. */
 const FAST_STOP_LIMIT_MS = 10_000;
@@ -83,6 +83,8 @@ export class ServerControl {
     node.path.close();
     const record = node.acceptedRecord;
     await removeReservedTimelines(node.config.paths.dataDirectory);
+    const timeline = node.voter.lineage?.timeline ?? 1;
+    if (as === 'primary') await reserveTimelines(node.config.paths.dataDirectory, timeline, timeline);
     await mkdir(node.config.paths.runtimeDirectory, { recursive: true, mode: 0o700 });
     node.files.keepAtLeast(as === 'standby' ? await readStandbyFloors(node.config.paths) : {});
     await node.files.write(node.config, {

@@ -75,7 +75,7 @@ describe('the newest lineage', () => {
 });
 
 describe('reserved timelines', () => {
-  test('are the missing ones between the present and the wanted, and hold no parent', async () => {
+  test('are all the missing ones below the wanted, and hold no parent', async () => {
     const { data, wal } = aDataDirectory({ '00000003.history': REAL_HISTORY });
     await reserveTimelines(data, 1, 6);
     assert.deepEqual(readdirSync(wal).sort(), [2, 3, 4, 5].map(historyFileName));
@@ -87,9 +87,18 @@ describe('reserved timelines', () => {
     }
   });
 
-  test('are none where the wanted one is the next', async () => {
-    const { data, wal } = aDataDirectory();
+  test('are those of earlier elections as well: a standby of an older timeline asks for each', async () => {
+    const { data, wal } = aDataDirectory({ '00000004.history': REAL_HISTORY });
     await reserveTimelines(data, 4, 5);
+    assert.deepEqual(readdirSync(wal).sort(), [2, 3, 4].map(historyFileName));
+    await reserveTimelines(data, 5, 5);
+    assert.deepEqual(readdirSync(wal).sort(), [2, 3, 4].map(historyFileName));
+  });
+
+  test('are none on the first and the second timeline', async () => {
+    const { data, wal } = aDataDirectory();
+    await reserveTimelines(data, 1, 1);
+    await reserveTimelines(data, 1, 2);
     assert.deepEqual(readdirSync(wal), []);
   });
 

@@ -50,13 +50,21 @@ export async function readNewestLineage(dataDirectory: string, above: number): P
   return null;
 }
 
-/** Makes placeholders for all ids above `from` and below `wanted` that have no history file. */
+/**
+ * Makes placeholders for all ids below `wanted` that have no history file: those above `from`, so that a promotion takes `wanted`,
+ * and the lower ones because a standby asks its leader for the history of every id between its own timeline and the leader's.
+ * Earlier elections' are missing on a node that followed another leader, and on one that was copied.
+ */
 export async function reserveTimelines(dataDirectory: string, from: number, wanted: number): Promise<void> {
   if (wanted - from > RESERVED_TIMELINES_MAX)
     throw new RangeError(`Cannot reserve timelines ${from + 1} to ${wanted - 1}: more than ${RESERVED_TIMELINES_MAX}`);
-  if (wanted - from <= 1) return;
   const folder = join(dataDirectory, 'pg_wal');
-  for (let timeline = from + 1; timeline < wanted; timeline++) {
+  const present = new Set(await readdir(folder));
+  const missing = Array.from({ length: Math.max(0, wanted - 2) }, (_, index) => index + 2).filter(
+    (timeline) => !present.has(historyFileName(timeline)),
+  );
+  if (missing.length === 0) return;
+  for (const timeline of missing) {
     try {
       await writeFile(join(folder, historyFileName(timeline)), PLACEHOLDER_TEXT, { flag: 'wx', mode: 0o600 });
     } catch (error) {
