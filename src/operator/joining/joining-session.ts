@@ -11,6 +11,7 @@ import { InvitationListener } from './invitation-listener.ts';
 import { type Membership, readMembership } from './stored-membership.ts';
 
 export interface AttemptState {
+  readonly invitation: string;
   /** Of the token and the offer. */
   readonly digest: string;
   readonly failures: number;
@@ -84,10 +85,14 @@ export class JoiningSession {
     const digest = createHash('sha256')
       .update(JSON.stringify([invitation, offer]))
       .digest('hex');
-    const before = this.#attempt?.digest === digest ? this.#attempt : null;
+    const same = this.#attempt?.invitation === invitation.id ? this.#attempt : null;
+    // An invitation is good for one exchange. The offer changes meanwhile (an address of a load balancer comes): one that is
+    // under way is waited for, and a welcome is kept until it has been written down.
+    if (same !== null && (same.isRunning || same.outcome?.kind === 'welcome')) return same;
+    const before = same?.digest === digest ? same : null;
     if (before !== null && (before.isRunning || performance.now() < before.retryAtMs)) return before;
     const failures = before?.failures ?? 0;
-    const base = { digest, retryAtMs: 0 };
+    const base = { invitation: invitation.id, digest, retryAtMs: 0 };
     this.#attempt = { ...base, failures, isRunning: true, outcome: before?.outcome ?? null };
     void carryInvitation(invitation, offer)
       .catch(

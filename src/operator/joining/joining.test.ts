@@ -22,6 +22,7 @@ import { caFingerprints } from '../../core/joining/find-authority.ts';
 import { tokenKey } from '../../core/joining/proofs.ts';
 import { type Carried, carryInvitation } from './carry-invitation.ts';
 import { type HostPort, InvitationHost } from './invitation-host.ts';
+import { JoiningSession } from './joining-session.ts';
 import { RequestFollower } from './request-follower.ts';
 
 const ADDRESS = '127.66.40.1';
@@ -211,6 +212,17 @@ describe('joining by invitation', () => {
     const result = await carry();
     assert.equal(result.kind === 'welcome' && result.welcome.cardGenerationMin, 43);
     assert.equal(admitted[0]?.generation, 42);
+  });
+
+  test('is one exchange, though the offer changes while it goes on: its welcome is kept', async () => {
+    const session = new JoiningSession({ onChange: () => {} });
+    const changed = () => offer({ card: cardOf('pit', { caBundle: pit.ca.authorityPem, generation: 7 }) });
+    const begun = session.try(invitation(), offer());
+    assert.equal(session.try(invitation(), changed()).digest, begun.digest);
+    await waitUntil('it is over', { timeoutMs: 20_000 }, () => session.attempt?.isRunning === false);
+    assert.equal(session.try(invitation(), changed()).outcome?.kind, 'welcome');
+    assert.equal(admitted.length, 1);
+    session.close();
   });
 
   test('is taken in by the same request where writing it down failed at first', async () => {

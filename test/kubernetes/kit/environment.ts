@@ -45,6 +45,8 @@ export async function kubectl(words: readonly string[], input?: string, on: stri
     timeout: 300_000,
     maxBuffer: 64 * 1024 * 1024,
   });
+  // It may end before it has read anything; what it says tells why.
+  running.child.stdin?.on('error', () => {});
   running.child.stdin?.end(input ?? '');
   try {
     return (await running).stdout;
