@@ -158,10 +158,7 @@ export async function runScenario(
     const after = await whole(cluster, WHOLE_LIMIT_MS);
     const summary = await writer.stop();
     open.end();
-    const missing = await findMissingWrites(
-      await cluster.nodeTarget(after.leader as string),
-      summary.acknowledgedRanges,
-    );
+    const missing = await missingOn(cluster, after.leader as string, summary.acknowledgedRanges);
     assert.equal(
       missing.missing,
       0,
@@ -185,6 +182,22 @@ export async function runScenario(
     writer.kill();
     session?.end();
     await cluster.healAll().catch(() => {});
+  }
+}
+
+/** The way to a node may not be there at once again after a fault: a kubelet that was started a moment ago. */
+async function missingOn(
+  cluster: ScenarioCluster,
+  node: string,
+  ranges: Parameters<typeof findMissingWrites>[1],
+): ReturnType<typeof findMissingWrites> {
+  for (let again = 5; ; again--) {
+    try {
+      return await findMissingWrites(await cluster.nodeTarget(node), ranges);
+    } catch (error) {
+      if (again === 0) throw error;
+      await delay(2000);
+    }
   }
 }
 
