@@ -146,7 +146,10 @@ async function whole(clusters: ThreeClusters): Promise<string> {
       clusters.waitForStatus(
         group,
         'is healthy, with three members',
-        ({ reason, members = [] }) => reason === 'Healthy' && members.length === 3,
+        ({ reason, members = [], conditions = [] }) =>
+          reason === 'Healthy' &&
+          members.length === 3 &&
+          conditions.some(({ type, message }) => type === 'RecordReady' && message?.startsWith('3 of 3') === true),
       ),
     ),
   );

@@ -47,7 +47,9 @@ describe('three Kubernetes clusters', {
           ({ reason, members = [], conditions = [] }) =>
             reason === 'Healthy' &&
             members.length === 3 &&
-            conditions.some(({ type, status }) => type === 'Ready' && status === 'True'),
+            conditions.some(({ type, status }) => type === 'Ready' && status === 'True') &&
+            // Before that the loss of one cluster may be the loss of the record's quorum.
+            conditions.some(({ type, message }) => type === 'RecordReady' && message?.startsWith('3 of 3') === true),
         ),
       ),
     );
