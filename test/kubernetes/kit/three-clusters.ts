@@ -154,6 +154,10 @@ export class ThreeClusters {
 
   async #prepareCluster(group: GroupName): Promise<void> {
     const on = this.#contexts[group];
+    // One that looks after all namespaces, of a test before this one, would look after these groups as well; `installPgspan` brings
+    // it back.
+    const other = ['-n', 'pgspan-system', 'scale', 'deployment', OPERATOR, '--replicas=0'];
+    await kubectl(other, undefined, on).catch(() => {}); // there is none
     await freshNamespace(this.namespace, on);
     const install = ['install', 'manifests', '--image', PGSPAN_IMAGE, '--image-pull-policy', 'IfNotPresent'];
     const place = ['--namespace', this.namespace, '--watch-namespace', this.namespace];
