@@ -9,19 +9,19 @@
  * connection and for a statement, and then tries the next address. A second one makes a connection for each row and waits 10 s.
  */
 import { writeFileSync } from 'node:fs';
-import { cpus, loadavg } from 'node:os';
+import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { delay, waitUntil } from '../../src/base/wait-until.ts';
 import { findMissingWrites, startWriter, type WriterTarget } from '../../src/platform/local/writer-process.ts';
 import { clusterFault, podFault } from '../../test/kubernetes/kit/faults.ts';
 import { type GroupName, GROUPS, ThreeClusters, withPeers } from '../../test/kubernetes/kit/three-clusters.ts';
+import { longestWaitMs, startProber } from '../kit/prober.ts';
 import { summarize } from '../kit/statistics.ts';
+import { loadText, seconds } from '../kit/words.ts';
 
 const NAMESPACE = 'pgspan-across';
 const GLOBAL_NAME = 'orders.three.example.com';
 const WRITE_INTERVAL_MS = 50;
-const CONNECT_INTERVAL_MS = 200;
-const PATIENT_MS = 10_000;
 const LIMIT_MS = 240_000;
 /** After the new leader's first write, until the fault is taken away. */
 const AFTER_MS = 2000;
@@ -136,24 +136,7 @@ async function bringUp(clusters: ThreeClusters): Promise<void> {
     await Promise.all(GROUPS.map(async (group) => [group, await clusters.introduction(group)] as const)),
   );
   for (const group of GROUPS) await clusters.apply(group, withPeers(clusters.example(group), told));
-  await whole(clusters);
-}
-
-/** @returns the leader's name. */
-async function whole(clusters: ThreeClusters): Promise<string> {
-  const statuses = await Promise.all(
-    GROUPS.map((group) =>
-      clusters.waitForStatus(
-        group,
-        'is healthy, with three members',
-        ({ reason, members = [], conditions = [] }) =>
-          reason === 'Healthy' &&
-          members.length === 3 &&
-          conditions.some(({ type, message }) => type === 'RecordReady' && message?.startsWith('3 of 3') === true),
-      ),
-    ),
-  );
-  return statuses[0]?.leader ?? '';
+  await clusters.whole();
 }
 
 async function globalTarget(clusters: ThreeClusters): Promise<WriterTarget> {
@@ -166,18 +149,13 @@ async function globalTarget(clusters: ThreeClusters): Promise<WriterTarget> {
 }
 
 async function measure(clusters: ThreeClusters, fault: Fault): Promise<Run> {
-  const before = await whole(clusters);
+  const before = (await clusters.whole())[0]?.leader ?? '';
   const group = before.replace(/-\d+$/, '') as GroupName;
   await delay(QUIET_MS);
   const target = await globalTarget(clusters);
   const session = startWriter(target, WRITE_INTERVAL_MS);
   await waitUntil('the client writes', { timeoutMs: 30_000 }, () => session.events.some(({ type }) => type === 'ack'));
-  const prober = startWriter(target, CONNECT_INTERVAL_MS, {
-    mode: 'connect',
-    firstKey: 2_000_000_000_000 + Date.now(),
-    statementTimeoutMs: PATIENT_MS,
-    connectTimeoutMs: PATIENT_MS,
-  });
+  const prober = startProber(target);
   let isBroken = false;
   try {
     const address = serverOf(session.events);
@@ -194,7 +172,7 @@ async function measure(clusters: ThreeClusters, fault: Fault): Promise<Run> {
     const [written, probed] = await Promise.all([session.summary(), prober.summary()]);
     await fault.heal(clusters, group);
     isBroken = false;
-    await whole(clusters);
+    await clusters.whole();
     const wholeAfterMs = performance.now() - startedMs;
     const { acknowledgedRanges } = await session.stop();
     const { missing } = await findMissingWrites(
@@ -204,7 +182,7 @@ async function measure(clusters: ThreeClusters, fault: Fault): Promise<Run> {
     return {
       outageMs: Math.round(written.longestGapMs),
       errors: written.errors,
-      connectWaitMs: Math.max(0, Math.round(probed.longestGapMs) - CONNECT_INTERVAL_MS),
+      connectWaitMs: longestWaitMs(probed),
       connectErrors: probed.errors,
       missing,
       wholeAfterMs: Math.round(wholeAfterMs),
@@ -220,16 +198,6 @@ async function measure(clusters: ThreeClusters, fault: Fault): Promise<Run> {
 function serverOf(events: ReturnType<typeof startWriter>['events']): string | null {
   const last = events.findLast(({ type }) => type === 'ack');
   return last?.type === 'ack' ? last.server : null;
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(2)} s`;
-}
-
-function loadText(): string {
-  return loadavg()
-    .map((one) => one.toFixed(1))
-    .join(' ');
 }
 
 await main();

@@ -10,7 +10,7 @@
  * Before each fault the group is whole: every standby streams and is a member.
  */
 import { writeFileSync } from 'node:fs';
-import { cpus, loadavg } from 'node:os';
+import { cpus } from 'node:os';
 import { parseArgs } from 'node:util';
 import { delay, waitUntil } from '../../src/base/wait-until.ts';
 import { findMissingWrites, startWriter } from '../../src/platform/local/writer-process.ts';
@@ -19,14 +19,15 @@ import { kubectl } from '../../test/kubernetes/kit/environment.ts';
 import { threeNodes } from '../../test/kubernetes/kit/groups.ts';
 import { freshNamespace, installPgspan, removeNamespace } from '../../test/kubernetes/kit/install.ts';
 import { whole } from '../../test/scenarios/runner.ts';
+import { longestWaitMs, startProber } from '../kit/prober.ts';
 import { summarize } from '../kit/statistics.ts';
+import { loadText, seconds } from '../kit/words.ts';
 import { measureFootprint, measureManyGroups } from './footprint.ts';
 import { measureRollingRestart } from './rolling.ts';
 import { measureSoak } from './soak.ts';
 
 const NAMESPACE = 'pgspan-bench';
 const WRITE_INTERVAL_MS = 20;
-const CONNECT_INTERVAL_MS = 200;
 const WHOLE_LIMIT_MS = 180_000;
 /** After the new leader's first write, until the fault is taken away. */
 const AFTER_FAILOVER_MS = 1500;
@@ -152,13 +153,7 @@ async function measureOne(cluster: KubernetesCluster, fault: Fault): Promise<Run
   const session = startWriter(target, WRITE_INTERVAL_MS);
   // Keys of its own, and a table that is there.
   await waitUntil('the client writes', { timeoutMs: 20_000 }, () => session.events.some(({ type }) => type === 'ack'));
-  const prober = startWriter(target, CONNECT_INTERVAL_MS, {
-    mode: 'connect',
-    firstKey: 2_000_000_000_000 + Date.now(),
-    // A new connection may be held by the proxy while the leader changes: that is no error.
-    statementTimeoutMs: 10_000,
-    connectTimeoutMs: 10_000,
-  });
+  const prober = startProber(target);
   try {
     await waitUntil(
       'the prober writes',
@@ -183,7 +178,7 @@ async function measureOne(cluster: KubernetesCluster, fault: Fault): Promise<Run
     return {
       outageMs: Math.round(written.longestGapMs),
       errors: written.errors,
-      connectGapMs: Math.max(0, Math.round(probed.longestGapMs) - CONNECT_INTERVAL_MS),
+      connectGapMs: longestWaitMs(probed),
       connectErrors: probed.errors,
       missing,
       wholeAfterMs: Math.round(wholeAfterMs),
@@ -227,16 +222,6 @@ async function measureRolling(cluster: KubernetesCluster, runs: number, say: (li
     );
   }
   say('Goal: 60 s, stall 0.7 s, none refused; CloudNativePG 212 s.\n');
-}
-
-function seconds(ms: number): string {
-  return `${(ms / 1000).toFixed(2)} s`;
-}
-
-function loadText(): string {
-  return loadavg()
-    .map((one) => one.toFixed(1))
-    .join(' ');
 }
 
 await main();

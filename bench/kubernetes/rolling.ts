@@ -7,12 +7,10 @@ import { findMissingWrites, startWriter } from '../../src/platform/local/writer-
 import type { KubernetesCluster } from '../../test/kubernetes/kit/cluster.ts';
 import { kubectl } from '../../test/kubernetes/kit/environment.ts';
 import { whole } from '../../test/scenarios/runner.ts';
+import { longestWaitMs, startProber } from '../kit/prober.ts';
 
 const WRITE_INTERVAL_MS = 20;
-const CONNECT_INTERVAL_MS = 200;
 const LIMIT_MS = 300_000;
-/** As an application's pool waits: a new connection may be held by the proxy while the leader changes. */
-const PATIENT_MS = 10_000;
 
 export interface RollingResult {
   readonly tookMs: number;
@@ -33,12 +31,7 @@ export async function measureRollingRestart(
   await whole(cluster, LIMIT_MS);
   const target = await cluster.writeTarget('leo');
   const session = startWriter(target, WRITE_INTERVAL_MS);
-  const prober = startWriter(target, CONNECT_INTERVAL_MS, {
-    mode: 'connect',
-    firstKey: 2_000_000_000_000 + Date.now(),
-    statementTimeoutMs: PATIENT_MS,
-    connectTimeoutMs: PATIENT_MS,
-  });
+  const prober = startProber(target);
   try {
     await waitUntil('both clients write', { timeoutMs: 30_000 }, () =>
       [session, prober].every(({ events }) => events.filter(({ type }) => type === 'ack').length > 3),
@@ -74,7 +67,7 @@ export async function measureRollingRestart(
       tookMs: Math.round(tookMs),
       stallMs: Math.round(written.longestGapMs),
       errors: written.errors,
-      connectWaitMs: Math.max(0, Math.round(probed.longestGapMs) - CONNECT_INTERVAL_MS),
+      connectWaitMs: longestWaitMs(probed),
       refused: probed.errors,
       missing,
     };

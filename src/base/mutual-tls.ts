@@ -15,6 +15,7 @@ import * as tls from 'node:tls';
 import { lookupWith, rememberedLookup } from './remembered-lookup.ts';
 import {
   formatSpiffeIdentity,
+  isNodeIdentity,
   isSameIdentity,
   parseSpiffeIdentity,
   parseSubjectAltNames,
@@ -170,6 +171,20 @@ export function peerIdentity(socket: tls.TLSSocket): SpiffeIdentity | null {
 export function identityOfAltNames(altNames: string): SpiffeIdentity | null {
   const uris = parseSubjectAltNames(altNames, 'URI');
   return uris.length === 1 ? parseSpiffeIdentity(uris[0] as string) : null;
+}
+
+/** The node that a server's certificate names: of this group, or with null of any group of the global cluster. Null: another. */
+export function nodeOfCertificate(
+  certificate: tls.PeerCertificate,
+  expected: { readonly globalCluster: string; readonly group: string | null },
+): SpiffeIdentity | null {
+  const identity = identityOfAltNames(certificate.subjectaltname ?? '');
+  const isExpected =
+    identity !== null &&
+    isNodeIdentity(identity) &&
+    identity.globalCluster === expected.globalCluster &&
+    (expected.group === null || identity.group === expected.group);
+  return isExpected ? identity : null;
 }
 
 const serverSettings = {

@@ -5,6 +5,7 @@
 import { request } from 'node:https';
 import type { DialTarget, ReloadableTls } from '../base/mutual-tls.ts';
 import { describeDialError } from '../base/dial-tls.ts';
+import { readBounded } from '../base/read-bounded.ts';
 
 export interface AgentAnswer {
   readonly status: number;
@@ -46,17 +47,9 @@ export function askAgent(options: AgentRequest): Promise<AgentAnswer> {
         ]),
       },
       (response) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes > ANSWER_BYTES_MAX)
-            response.destroy(new Error(`its answer has more than ${ANSWER_BYTES_MAX} bytes`));
-          else chunks.push(chunk);
-        });
-        response.once('error', fail);
-        response.once('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: parseJson(Buffer.concat(chunks)) }),
+        readBounded(response, ANSWER_BYTES_MAX).then(
+          (bytes) => resolve({ status: response.statusCode ?? 0, body: parseJson(bytes) }),
+          fail,
         );
       },
     );

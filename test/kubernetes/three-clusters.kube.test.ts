@@ -38,21 +38,6 @@ describe('three Kubernetes clusters', {
 
   const leaderOf = async (group: GroupName): Promise<string> => (await clusters.status(group)).leader ?? '';
   const groupOf = (node: string): GroupName => node.replace(/-\d+$/, '') as GroupName;
-  const allReady = async () =>
-    await Promise.all(
-      GROUPS.map((group) =>
-        clusters.waitForStatus(
-          group,
-          'is healthy, with three members',
-          ({ reason, members = [], conditions = [] }) =>
-            reason === 'Healthy' &&
-            members.length === 3 &&
-            conditions.some(({ type, status }) => type === 'Ready' && status === 'True') &&
-            // Before that the loss of one cluster may be the loss of the record's quorum.
-            conditions.some(({ type, message }) => type === 'RecordReady' && message?.startsWith('3 of 3') === true),
-        ),
-      ),
-    );
 
   test('groups that do not know each other yet: the primary one begins, the others wait and make no second database', async () => {
     for (const group of GROUPS) await clusters.apply(group, clusters.example(group));
@@ -76,7 +61,7 @@ describe('three Kubernetes clusters', {
       await Promise.all(GROUPS.map(async (group) => [group, await clusters.introduction(group)] as const)),
     );
     for (const group of GROUPS) await clusters.apply(group, withPeers(clusters.example(group), told));
-    const statuses = await allReady();
+    const statuses = await clusters.whole();
     t.diagnostic(`one database after ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
     for (const status of statuses) {
       assert.equal(status.leader, 'leo-1');
@@ -161,7 +146,7 @@ describe('three Kubernetes clusters', {
     }
     await clusterFault('heal', clusters.contextOf(lost));
     cutOff = null;
-    await allReady();
+    await clusters.whole();
     assert.notEqual(await leaderOf(lost), before);
     await assertNothingLost();
   });
@@ -184,7 +169,7 @@ describe('three Kubernetes clusters', {
       );
     }
     await assertNothingLost();
-    await allReady();
+    await clusters.whole();
   });
 
   test('an operator that starts anew plans with the groups that it knew, whoever is away', async () => {
@@ -193,7 +178,7 @@ describe('three Kubernetes clusters', {
       await clusters.kubectl(group, ['scale', 'deployment', 'pgspan-operator', '--replicas=0']);
     await clusters.kubectl('ait', ['delete', 'pod', '-l', 'app.kubernetes.io/component=operator', '--wait=true']);
     await clusters.kubectl('ait', ['rollout', 'status', 'deployment', 'pgspan-operator', '--timeout=120s']);
-    await allReady();
+    await clusters.whole();
     assert.equal(await clusters.kubectl('ait', ['get', 'configmap', 'ait-1-config', '-o', 'jsonpath={.data}']), before);
     for (const group of ['leo', 'pit'] as const)
       await clusters.kubectl(group, ['scale', 'deployment', 'pgspan-operator', '--replicas=1']);

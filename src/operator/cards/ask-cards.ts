@@ -6,8 +6,8 @@ import { request } from 'node:https';
 import type { PeerCertificate } from 'node:tls';
 import { CARDS_BYTES_MAX, CARDS_PATH, CARDS_WAIT_MS, cardsAnswerSchema } from '../../api/group-card.ts';
 import { describeDialError } from '../../base/dial-tls.ts';
-import { identityOfAltNames, type ReloadableTls } from '../../base/mutual-tls.ts';
-import { isNodeIdentity } from '../../base/spiffe-identity.ts';
+import { nodeOfCertificate, type ReloadableTls } from '../../base/mutual-tls.ts';
+import { readBounded } from '../../base/read-bounded.ts';
 
 export interface CardPlace {
   /** Null: whoever is there, if it is a node of the global cluster. */
@@ -51,13 +51,9 @@ export function askCards({ globalCluster, tls, place, etag, signal }: AskCardsOp
     {
       ...tls.connectOptions(target),
       checkServerIdentity: (_host: string, certificate: PeerCertificate): Error | undefined => {
-        const identity = identityOfAltNames(certificate.subjectaltname ?? '');
-        const isOurs =
-          identity !== null &&
-          identity.globalCluster === globalCluster &&
-          isNodeIdentity(identity) &&
-          (place.group === null || identity.group === place.group);
-        if (!isOurs) return new Error(`it is no node of ${place.group === null ? 'ours' : `group "${place.group}"`}`);
+        const identity = nodeOfCertificate(certificate, { globalCluster, group: place.group });
+        if (identity === null)
+          return new Error(`it is no node of ${place.group === null ? 'ours' : `group "${place.group}"`}`);
         from = identity.group;
         return undefined;
       },
@@ -67,16 +63,8 @@ export function askCards({ globalCluster, tls, place, etag, signal }: AskCardsOp
       signal: AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)]),
     },
     (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > ANSWER_BYTES_MAX) response.destroy(new Error(`its answer has more than ${ANSWER_BYTES_MAX} bytes`));
-        else chunks.push(chunk);
-      });
-      response.once('error', fail);
-      response.once('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
+      readBounded(response, ANSWER_BYTES_MAX).then((bytes) => {
+        const text = bytes.toString('utf8');
         if (response.statusCode !== 200)
           return fail(new Error(`its agent answered ${response.statusCode}: ${text.slice(0, 300).trim()}`));
         try {
@@ -84,7 +72,7 @@ export function askCards({ globalCluster, tls, place, etag, signal }: AskCardsOp
         } catch {
           fail(new Error('its agent answered with no cards'));
         }
-      });
+      }, fail);
     },
   );
   const connecting = setTimeout(

@@ -2,8 +2,8 @@
 import { request } from 'node:https';
 import type { PeerCertificate } from 'node:tls';
 import { describeDialError } from '../../base/dial-tls.ts';
-import { identityOfAltNames, type ReloadableTls } from '../../base/mutual-tls.ts';
-import { isNodeIdentity } from '../../base/spiffe-identity.ts';
+import { nodeOfCertificate, type ReloadableTls } from '../../base/mutual-tls.ts';
+import { readBounded } from '../../base/read-bounded.ts';
 import type { AgentAnswer } from '../../platform/agent-api.ts';
 
 export interface NodeQuestion {
@@ -24,34 +24,21 @@ export function askNode({ tls, globalCluster, group, host, port, path }: NodeQue
   const { promise, resolve, reject } = Promise.withResolvers<AgentAnswer>();
   const fail = (error: Error): void => reject(describeDialError(target, error));
   const checkServerIdentity = (_host: string, certificate: PeerCertificate): Error | undefined => {
-    const identity = identityOfAltNames(certificate.subjectaltname ?? '');
-    const isThere =
-      identity !== null &&
-      identity.globalCluster === globalCluster &&
-      identity.group === group &&
-      isNodeIdentity(identity);
+    const isThere = nodeOfCertificate(certificate, { globalCluster, group }) !== null;
     return isThere ? undefined : new Error(`it is no node of group "${group}"`);
   };
   const signal = AbortSignal.timeout(TIMEOUT_MS);
   const outgoing = request(
     { ...tls.connectOptions(target), checkServerIdentity, agent: false, path, signal },
     (response) => {
-      const chunks: Buffer[] = [];
-      let bytes = 0;
-      response.on('data', (chunk: Buffer) => {
-        bytes += chunk.length;
-        if (bytes > ANSWER_BYTES_MAX) response.destroy(new Error(`its answer has more than ${ANSWER_BYTES_MAX} bytes`));
-        else chunks.push(chunk);
-      });
-      response.once('error', fail);
-      response.once('end', () => {
+      readBounded(response, ANSWER_BYTES_MAX).then((bytes) => {
         try {
-          const body: unknown = JSON.parse(Buffer.concat(chunks).toString('utf8'));
+          const body: unknown = JSON.parse(bytes.toString('utf8'));
           resolve({ status: response.statusCode ?? 0, body });
         } catch {
           fail(new Error('its answer is no JSON'));
         }
-      });
+      }, fail);
     },
   );
   outgoing.once('error', fail);

@@ -12,11 +12,13 @@ import { request } from 'node:https';
 import { isIP } from 'node:net';
 import type { PeerCertificate } from 'node:tls';
 import { JOIN_ANSWER_BYTES_MAX, JOIN_PATH, JOIN_WAIT_MS } from '../../api/invitation.ts';
-import { identityOfAltNames } from '../../base/mutual-tls.ts';
-import { isNodeIdentity } from '../../base/spiffe-identity.ts';
+import { nodeOfCertificate } from '../../base/mutual-tls.ts';
+import { readBounded } from '../../base/read-bounded.ts';
 
 /** The wait of the agent, and the way there and back. */
 const TIMEOUT_MS = JOIN_WAIT_MS + 5000;
+/** The box, and what is around it. */
+const ANSWER_BYTES_MAX = JOIN_ANSWER_BYTES_MAX + 4096;
 
 export interface AgentEndpoint {
   readonly host: string;
@@ -85,16 +87,9 @@ function visit(endpoint: AgentEndpoint, expected: ExpectedGroup | null, message:
         signal: AbortSignal.timeout(TIMEOUT_MS),
       },
       (response) => {
-        const chunks: Buffer[] = [];
-        let bytes = 0;
-        response.on('data', (chunk: Buffer) => {
-          bytes += chunk.length;
-          if (bytes > JOIN_ANSWER_BYTES_MAX + 4096) response.destroy(new Error('its answer is too large'));
-          else chunks.push(chunk);
-        });
-        response.once('error', fail);
-        response.once('end', () =>
-          resolve({ status: response.statusCode ?? 0, body: parseJson(Buffer.concat(chunks)) }),
+        readBounded(response, ANSWER_BYTES_MAX).then(
+          (bytes) => resolve({ status: response.statusCode ?? 0, body: parseJson(bytes) }),
+          fail,
         );
       },
     );
@@ -104,14 +99,7 @@ function visit(endpoint: AgentEndpoint, expected: ExpectedGroup | null, message:
 }
 
 function checkNode(certificate: PeerCertificate, expected: ExpectedGroup): Error | undefined {
-  const identity = identityOfAltNames(certificate.subjectaltname ?? '');
-  if (
-    identity !== null &&
-    isNodeIdentity(identity) &&
-    identity.globalCluster === expected.globalCluster &&
-    identity.group === expected.group
-  )
-    return undefined;
+  if (nodeOfCertificate(certificate, expected) !== null) return undefined;
   return new Error(
     `the server is no node of group "${expected.group}" of global cluster "${expected.globalCluster}", though its CA is the one that the token names`,
   );

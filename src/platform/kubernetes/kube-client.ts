@@ -6,6 +6,7 @@
 import { Agent as HttpAgent, type IncomingMessage, request as httpRequest } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import * as z from 'zod';
+import { readBounded } from '../../base/read-bounded.ts';
 import { createLineReader } from '../../coordination/json-http.ts';
 import { ApiError, ApiUnreachableError, isNotFound } from './api-error.ts';
 import { collectionPath, type KubeKind, type KubeObject, kindOfObject, kubeObjectSchema } from './kube-object.ts';
@@ -403,17 +404,7 @@ function selection(options: Pick<ListOptions, 'labelSelector' | 'fieldSelector'>
 }
 
 async function readText(incoming: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of incoming as AsyncIterable<Buffer>) {
-    bytes += chunk.length;
-    if (bytes > ANSWER_BYTES_MAX) {
-      incoming.destroy();
-      throw new Error(`its answer has more than ${ANSWER_BYTES_MAX} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  return (await readBounded(incoming, ANSWER_BYTES_MAX)).toString('utf8');
 }
 
 /** Text stays text: a log, or the words of something between us and the server. */

@@ -131,6 +131,23 @@ export class ThreeClusters {
     });
   }
 
+  /** Every group healthy and ready, three members, and a vote in etcd for each: before that a lost cluster may take its quorum along. */
+  async whole(): Promise<PostgresGroupStatus[]> {
+    return await Promise.all(
+      GROUPS.map((group) =>
+        this.waitForStatus(
+          group,
+          'is healthy, with three members',
+          ({ reason, members = [], conditions = [] }) =>
+            reason === 'Healthy' &&
+            members.length === 3 &&
+            conditions.some(({ type, status }) => type === 'Ready' && status === 'True') &&
+            conditions.some(({ type, message }) => type === 'RecordReady' && message?.startsWith('3 of 3') === true),
+        ),
+      ),
+    );
+  }
+
   /** By the Secret that applications have, through the group's own load balancer. */
   async writeTarget(group: GroupName): Promise<WriterTarget> {
     const secret = JSON.parse(await this.kubectl(group, ['get', 'secret', `${group}-app`, '-o', 'json'])) as {
