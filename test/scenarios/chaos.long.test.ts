@@ -6,7 +6,7 @@ import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { needs } from '../kit/requirement.ts';
-import { loadScenarios, type Scenario, siteManifest, SITES } from './format.ts';
+import { loadScenarios, type Scenario, SITES, siteManifest } from './format.ts';
 import { LocalCluster } from './local-cluster.ts';
 import { runScenario } from './runner.ts';
 

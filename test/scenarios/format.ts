@@ -8,10 +8,10 @@
  * the first step to the last; `leader` is whoever leads when the step begins. Where a node may never lead, it is the `follower`.
  *
  * After the last step the runner heals everything, waits until the cluster is whole, and checks what holds for every scenario:
- * no acknowledged write is missing, no open session of a former leader was acknowledged after the next leader's first commit,
- * and each timeline was begun by one node only.
+ * no acknowledged write is missing, no open session of a former leader committed after the next leader's first commit, and each timeline
+ * was begun by one node only.
  */
-import { readFileSync, readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
 import * as z from 'zod';

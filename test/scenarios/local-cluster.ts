@@ -3,6 +3,7 @@ import { execFile, spawn } from 'node:child_process';
 import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { promisify } from 'node:util';
+import { openLocalAccess } from '../../src/platform/local/access.ts';
 import {
   cutTarget,
   fillDiskOf,
@@ -12,7 +13,6 @@ import {
   slowDiskOf,
   thawTarget,
 } from '../../src/platform/local/faults/faults.ts';
-import { openLocalAccess } from '../../src/platform/local/access.ts';
 import { parseTarget } from '../../src/platform/local/faults/targets.ts';
 import { signalProcess } from '../../src/platform/local/processes.ts';
 import { type LocalSite, openSite, processesOf, runtimeDirectory } from '../../src/platform/local/site.ts';
@@ -26,6 +26,7 @@ import {
   OPEN_SESSION_FIRST_KEY,
   type OpenSession,
   type ScenarioCluster,
+  type SessionAck,
   type SiteStatus,
   WRITE_INTERVAL_MS,
 } from './runner.ts';
@@ -165,7 +166,7 @@ function signalPostmaster(site: LocalSite, verb: string, target: string): void {
 
 /** On the node's own socket, as a process beside PostgreSQL would have it. */
 class SocketSession implements OpenSession {
-  readonly acks: number[] = [];
+  readonly acks: SessionAck[] = [];
   readonly #child;
   #sessions = 0;
 
@@ -197,7 +198,7 @@ class SocketSession implements OpenSession {
     createInterface({ input: this.#child.stdout as NodeJS.ReadableStream }).on('line', (line) => {
       const event = JSON.parse(line) as WriteEvent;
       if (event.type === 'connected') this.#sessions++;
-      if (event.type === 'ack' && this.#sessions === 1) this.acks.push(event.atMs);
+      if (event.type === 'ack' && this.#sessions === 1) this.acks.push(event);
     });
   }
 

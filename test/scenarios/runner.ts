@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { delay, waitUntil } from '../../src/base/wait-until.ts';
+import { WriteLedger, type WriteSummary } from '../../src/platform/local/write-ledger.ts';
 import {
   findMissingWrites,
   monotonicMs,
@@ -33,10 +34,15 @@ export interface SiteStatus {
   readonly nodes: readonly NodeStatus[];
 }
 
+export interface SessionAck {
+  readonly key: number;
+  readonly atMs: number;
+}
+
 /** A session on one node itself, inside of it, so that no fault of the network ends it. It never begins another one. */
 export interface OpenSession {
-  /** Times of its acknowledgements, `monotonicMs`. */
-  readonly acks: readonly number[];
+  /** Its acknowledgements; `atMs` of `monotonicMs`. */
+  readonly acks: readonly SessionAck[];
   end(): void;
 }
 
@@ -158,13 +164,14 @@ export async function runScenario(
     const after = await whole(cluster, WHOLE_LIMIT_MS);
     const summary = await writer.stop();
     open.end();
-    const missing = await missingOn(cluster, after.leader as string, summary.acknowledgedRanges);
+    const ranges = [...summary.acknowledgedRanges, ...rangesOf(open.acks)];
+    const missing = await missingOn(cluster, after.leader as string, ranges);
     assert.equal(
       missing.missing,
       0,
       `acknowledged writes are missing on "${after.leader}": ${missing.keys.join(', ')}`,
     );
-    assertSilentAfter(open, writer, cast);
+    assertNoCommitAfter(open, writer, cast);
     assertOnePromotionATimeline(cluster.workbench);
     if (scenario.outageMsMax !== null)
       assert.ok(
@@ -201,14 +208,27 @@ async function missingOn(
   }
 }
 
-/** F4: nothing on the former leader's open session after the first commit of the next leader. */
-function assertSilentAfter(session: OpenSession, writer: WriterProcess, { former, formerAddress }: Cast): void {
+/**
+ * F4: the former leader's open session commits nothing once the next leader has committed. The answer to the one commit that
+ * a standby had before the fault may come later (docs/decisions/late-answers.md): that its row is on the next
+ * leader has been shown before this is called, and a row comes there by replication before the promotion only.
+ */
+function assertNoCommitAfter(session: OpenSession, writer: WriterProcess, { former, formerAddress }: Cast): void {
   const first = writer.events.find(
     (event) => event.type === 'ack' && event.server !== null && event.server !== formerAddress,
   );
   if (first === undefined) return;
-  const late = session.acks.filter((atMs) => atMs > first.atMs);
-  assert.deepEqual(late, [], `an open session on "${former}" was acknowledged after the next leader's first commit`);
+  const late = session.acks.filter(({ atMs }) => atMs > first.atMs);
+  assert.ok(
+    late.length <= 1,
+    `an open session on "${former}" was acknowledged ${late.length} times after the next leader's first commit`,
+  );
+}
+
+function rangesOf(acks: readonly SessionAck[]): WriteSummary['acknowledgedRanges'] {
+  const ledger = new WriteLedger(0);
+  for (const { key, atMs } of acks) ledger.acknowledge(key, atMs);
+  return ledger.summary(monotonicMs()).acknowledgedRanges;
 }
 
 function assertOnePromotionATimeline(workbench: Workbench | undefined): void {

@@ -7,6 +7,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { waitUntil } from '../../../src/base/wait-until.ts';
+import { selectConnection } from '../../../src/core/connection/select.ts';
+import type { ClusterStatus } from '../../../src/core/status/cluster-status.ts';
 import {
   isKubernetesAccess,
   type KubernetesAccess,
@@ -16,8 +18,6 @@ import { type ForwardedPort, forwardPort } from '../../../src/platform/kubernete
 import { startWriter, type WriterTarget } from '../../../src/platform/local/writer-process.ts';
 import { observeCluster } from '../../../src/platform/observe-cluster.ts';
 import type { ClusterSource } from '../../../src/platform/ports.ts';
-import type { ClusterStatus } from '../../../src/core/status/cluster-status.ts';
-import { selectConnection } from '../../../src/core/connection/select.ts';
 import {
   OPEN_SESSION_FIRST_KEY,
   type OpenSession,
@@ -138,7 +138,7 @@ export class KubernetesCluster implements ScenarioCluster {
       get acks() {
         // The first session only: a second one would be a new connection.
         const second = writer.events.filter(({ type }) => type === 'connected')[1]?.atMs ?? Number.POSITIVE_INFINITY;
-        return writer.events.flatMap((event) => (event.type === 'ack' && event.atMs < second ? [event.atMs] : []));
+        return writer.events.flatMap((event) => (event.type === 'ack' && event.atMs < second ? [event] : []));
       },
       end: () => writer.kill(),
     };
