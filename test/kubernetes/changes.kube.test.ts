@@ -47,7 +47,7 @@ describe('changes of a running group', { ...needs('kubernetes', 'kubectl'), time
           'delete',
           'pods',
           '-l',
-          'app.kubernetes.io/component=operator',
+          'app.kubernetes.io/name=pgspan-operator',
           '--force',
           '--grace-period=0',
         ]);

@@ -14,6 +14,7 @@ import type { PostgresGroupStatus } from '../../src/api/postgres-group-status.ts
 import { waitUntil } from '../../src/base/wait-until.ts';
 import type { DoctorReport } from '../../src/cli/doctor-text.ts';
 import { needs } from '../kit/requirement.ts';
+import { scaleOperator } from './kit/cluster.ts';
 import { context, kubectl } from './kit/environment.ts';
 import { smallGroup } from './kit/groups.ts';
 import { freshNamespace, inNamespace, installPgspan, pgspan, pgspanResult, removeNamespace } from './kit/install.ts';
@@ -96,8 +97,6 @@ describe('doctor on Kubernetes', { ...needs('kubernetes', 'kubectl', 'external-d
     const change = hostname === null ? `${HOSTNAME}-` : `${HOSTNAME}=${hostname}`;
     return kubectl(['-n', namespace, 'annotate', '--overwrite', 'service', service, change]);
   };
-  const operator = (replicas: number) =>
-    kubectl(['-n', 'pgspan-system', 'scale', 'deployment', 'pgspan-operator', `--replicas=${replicas}`]);
 
   before(async () => {
     await installPgspan();
@@ -112,7 +111,7 @@ describe('doctor on Kubernetes', { ...needs('kubernetes', 'kubectl', 'external-d
   });
   after(async () => {
     rmSync(folder, { recursive: true, force: true });
-    await operator(1).catch(() => {});
+    await scaleOperator(1).catch(() => {});
     await removeNamespace(NAMESPACE);
     await removeNamespace(OTHER);
   });
@@ -206,7 +205,7 @@ subjects: [{ kind: ServiceAccount, name: viewer, namespace: ${NAMESPACE} }]
   });
 
   test('a missing DNS record', async () => {
-    await operator(0);
+    await scaleOperator(0);
     try {
       await annotate('leo-2', null);
       const report = await finds(`NameUnresolved leo-2.${DOMAIN}`, 'Hairpin group leo');
@@ -215,14 +214,14 @@ subjects: [{ kind: ServiceAccount, name: viewer, namespace: ${NAMESPACE} }]
       assert.ok(missing?.edges.some(({ from }) => from.startsWith('leo-proxy')));
     } finally {
       await annotate('leo-2', `leo-2.${DOMAIN}`);
-      await operator(1);
+      await scaleOperator(1);
     }
     await finds('Hairpin group leo');
   });
 
   test('a record of another cluster', async () => {
     await balancerOf('ait-1', OTHER);
-    await operator(0);
+    await scaleOperator(0);
     try {
       await annotate('leo-2', null);
       await annotate('ait-1', `leo-2.${DOMAIN}`, OTHER);
@@ -231,7 +230,7 @@ subjects: [{ kind: ServiceAccount, name: viewer, namespace: ${NAMESPACE} }]
     } finally {
       await annotate('ait-1', null, OTHER);
       await annotate('leo-2', `leo-2.${DOMAIN}`);
-      await operator(1);
+      await scaleOperator(1);
     }
     await finds('Hairpin group leo');
   });

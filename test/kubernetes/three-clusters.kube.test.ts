@@ -176,7 +176,7 @@ describe('three Kubernetes clusters', {
     const before = await clusters.kubectl('ait', ['get', 'configmap', 'ait-1-config', '-o', 'jsonpath={.data}']);
     for (const group of ['leo', 'pit'] as const)
       await clusters.kubectl(group, ['scale', 'deployment', 'pgspan-operator', '--replicas=0']);
-    await clusters.kubectl('ait', ['delete', 'pod', '-l', 'app.kubernetes.io/component=operator', '--wait=true']);
+    await clusters.kubectl('ait', ['delete', 'pod', '-l', 'app.kubernetes.io/name=pgspan-operator', '--wait=true']);
     await clusters.kubectl('ait', ['rollout', 'status', 'deployment', 'pgspan-operator', '--timeout=120s']);
     await clusters.whole();
     assert.equal(await clusters.kubectl('ait', ['get', 'configmap', 'ait-1-config', '-o', 'jsonpath={.data}']), before);

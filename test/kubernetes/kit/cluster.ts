@@ -32,9 +32,10 @@ import { type PodPart, signalPart } from './part-signals.ts';
 const BALANCER_TIMEOUT_MS = 60_000;
 const SESSION_STATEMENT_TIMEOUT_MS = 600_000;
 
-async function scaleOperator(replicas: number): Promise<void> {
+/** To none: until it has ended, so that it takes nothing back that a test changes afterwards. */
+export async function scaleOperator(replicas: number): Promise<void> {
   await kubectl(['-n', 'pgspan-system', 'scale', 'deployment', 'pgspan-operator', `--replicas=${replicas}`]);
-  const none = ['-n', 'pgspan-system', 'wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/component=operator'];
+  const none = ['-n', 'pgspan-system', 'wait', '--for=delete', 'pod', '-l', 'app.kubernetes.io/name=pgspan-operator'];
   if (replicas === 0) await kubectl([...none, '--timeout=60s']);
   else await kubectl(['-n', 'pgspan-system', 'rollout', 'status', 'deployment', '--timeout=60s']);
 }
