@@ -44,14 +44,22 @@ describe('commits within the group', {
     return { ...value, record: clusterRecordSchema.parse(value.record) };
   };
 
-  /** One leads, alone in M, and the others follow it. @returns the leader */
+  /**
+   * One leads, alone in M, and the others follow it: on its timeline, and told how far it is, since without either of
+   * them no follower may take over when it is lost the next moment. @returns the leader
+   */
   async function settled(nodes: readonly string[] = NODES): Promise<string> {
     const leader = await leaderAmong(nodes, 120_000);
     for (const node of nodes)
-      await site.until(node, `leads or follows "${leader}"`, ({ activity, leaderView }) => {
+      await site.until(node, `leads or follows "${leader}"`, ({ activity, leaderView, timeline, lagBytes }) => {
         const isSettled = activity === (node === leader ? 'leading' : 'following');
-        return isSettled && leaderView.leader === leader;
+        const isPlaced = node === leader || lagBytes !== null;
+        return isSettled && isPlaced && leaderView.leader === leader && timeline === stored().record.timeline;
       });
+    await waitUntil('all of them stream', { timeoutMs: 60_000, intervalMs: 100 }, () => {
+      const streaming = site.superuser(leader, `select count(*) from pg_stat_replication where state = 'streaming'`);
+      return Number(streaming) === nodes.length - 1;
+    });
     assert.deepEqual(
       stored().record.members.map(({ node }) => node),
       [leader],
