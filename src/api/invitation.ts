@@ -76,6 +76,25 @@ export const storedInvitationSchema = z.strictObject({
 });
 export type StoredInvitation = z.infer<typeof storedInvitationSchema>;
 
+/** What stays in the place of that Secret when it was withdrawn, so that whoever comes with its token is told. It opens nothing. */
+export const withdrawnInvitationSchema = z.strictObject({
+  id: invitationIdSchema,
+  /** Of the invitation, ISO 8601: until then somebody may come with it. */
+  expiresAt: z.iso.datetime(),
+  /** ISO 8601. */
+  withdrawnAt: z.iso.datetime(),
+});
+export type WithdrawnInvitation = z.infer<typeof withdrawnInvitationSchema>;
+
+/** @param texts of the Secret of an invitation. Null: they are neither. */
+export function parseStoredInvitation(
+  texts: Readonly<Record<string, string>>,
+): StoredInvitation | WithdrawnInvitation | null {
+  const { id, key, expiresAt, withdrawnAt } = texts;
+  if (withdrawnAt === undefined) return storedInvitationSchema.safeParse({ id, key, expiresAt }).data ?? null;
+  return withdrawnInvitationSchema.safeParse({ id, expiresAt, withdrawnAt }).data ?? null;
+}
+
 /** Open invitations of a group, by id: when they expire. */
 export const openInvitationsSchema = z.record(invitationIdSchema, z.iso.datetime());
 
@@ -119,6 +138,7 @@ export type JoinAcceptance = z.infer<typeof joinAcceptanceSchema>;
 export const JOIN_REFUSALS = [
   'INVITATION_UNKNOWN',
   'INVITATION_EXPIRED',
+  'INVITATION_WITHDRAWN',
   'INVITATION_WRONG',
   'JOIN_RESTARTED',
   'JOIN_OTHER_CLUSTER',

@@ -39,6 +39,14 @@ suite('the command line', () => {
     },
     'an unknown option': { words: ['status', '--wacht'], says: /unknown option '--wacht'\n\(Did you mean --watch\?\)/ },
     'a missing argument': { words: ['completion'], says: /missing required argument 'shell'/ },
+    'an invitation both to list and to withdraw': {
+      words: ['invite', '--list', '--withdraw', '0011223344556677'],
+      says: /option '--list' cannot be used with option '--withdraw <id>'/,
+    },
+    'an id of an invitation that is none': {
+      words: ['invite', '--withdraw', 'pgspan1.x'],
+      says: /Cannot read --withdraw "pgspan1.x": an id has 16 hexadecimal digits[^]*--list[^]*\(OPTION_INVALID/,
+    },
     'a manifest that is not there': {
       words: ['plan', '-f', '/nowhere.yaml'],
       says: /Cannot read "\/nowhere.yaml"[^]*What to do: [^]*\(MANIFEST_NOT_FOUND/,

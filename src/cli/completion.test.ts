@@ -30,6 +30,9 @@ suite('completion', () => {
 
   test('offers the options of a verb', async () => {
     assert.ok((await wordsFor('plan', '--')).includes('--help'));
+    assert.deepEqual(await wordsFor('invite', '--l'), ['--list']);
+    assert.deepEqual(await wordsFor('invite', '--w'), ['--withdraw']);
+    assert.deepEqual(await wordsFor('invite', '--withdraw', ''), []);
   });
 
   test('every verb loads, is called as the table says, and its help has an example', async () => {

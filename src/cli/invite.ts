@@ -1,5 +1,6 @@
-/** `pgspan invite`: prints a token with which one other group may join (docs/joining.md). */
-import { Command } from 'commander';
+/** `pgspan invite`: prints a token with which one other group may join; lists those that were made, and withdraws one (docs/joining.md). */
+import { Command, Option } from 'commander';
+import { invitationIdSchema } from '../api/invitation.ts';
 import { durationMs, durationSchema } from '../api/postgres-group-values.ts';
 import { UserError } from '../base/user-error.ts';
 import type { AccessFlags } from './cluster-access.ts';
@@ -9,6 +10,8 @@ interface InviteFlags extends AccessFlags {
   readonly group?: string;
   readonly expires: string;
   readonly endpoint?: string;
+  readonly list?: boolean;
+  readonly withdraw?: string;
   readonly output?: 'json' | 'yaml';
 }
 
@@ -20,6 +23,8 @@ Examples:
   pgspan invite --context leo -n shop                      a token for one group, good for an hour
   pgspan invite --expires 15m --endpoint 203.0.113.7:5480  where others reach the group service by another way
   TOKEN=$(pgspan invite)                                   the token alone goes to stdout
+  pgspan invite --list                                     those that were made: id, state, until when
+  pgspan invite --withdraw 6f1c0b7d2a9e4853                its token opens nothing any more
 
 Whoever has the token may join, once: give it away as you would a password. In the other cluster: pgspan join TOKEN -f MANIFEST.
 docs/joining.md says what both sides do.`;
@@ -35,12 +40,29 @@ export function inviteCommand(): Command {
       '--endpoint <host:port>',
       'where the new group reaches the group service (default: as the group tells others)',
     )
+    .addOption(
+      new Option('--list', 'list the invitations of the group instead of making one').conflicts([
+        'withdraw',
+        'expires',
+        'endpoint',
+      ]),
+    )
+    .addOption(
+      new Option('--withdraw <id>', 'withdraw this invitation instead of making one').conflicts([
+        'expires',
+        'endpoint',
+      ]),
+    )
     .option('--kubeconfig <file>', 'this kubeconfig (default: $KUBECONFIG, else ~/.kube/config)')
     .option('--context <name>', 'this context of the kubeconfig (default: its current one)')
     .option('-n, --namespace <name>', "namespace of the group (default: the context's)")
-    .addOption(outputOption(['json', 'yaml'], 'token and what it holds in this form'))
+    .addOption(outputOption(['json', 'yaml'], 'result in this form'))
     .addHelpText('after', EXAMPLES)
-    .action(async (flags: InviteFlags) => await invite(flags));
+    .action(async (flags: InviteFlags) => {
+      if (flags.list === true) await list(flags);
+      else if (flags.withdraw !== undefined) await withdraw(flags, flags.withdraw);
+      else await invite(flags);
+    });
 }
 
 async function invite(flags: InviteFlags): Promise<void> {
@@ -66,10 +88,46 @@ async function invite(flags: InviteFlags): Promise<void> {
       `  endpoint     ${endpoint.host}:${endpoint.port}`,
       `  its CA       SHA-256 ${caFingerprints.join(', ')}`,
       `  good until   ${expiresAt}, for one group`,
+      `  id           ${id} (pgspan invite --withdraw takes it back)`,
       '',
       'In the other cluster: pgspan join TOKEN -f MANIFEST, or in its manifest spec.globalCluster.join.tokenSecretRef.',
       '',
     ].join('\n'),
+  );
+}
+
+async function list(flags: InviteFlags): Promise<void> {
+  const { withKubernetes } = await import('../platform/kubernetes/invitations.ts');
+  const { listInvitations } = await import('../platform/kubernetes/made-invitations.ts');
+  const wish = { group: flags.group, now: new Date() };
+  const made = await withKubernetes(flags, async (session) => await listInvitations(session, wish));
+  if (flags.output !== undefined) return await printValue(made, flags.output);
+  if (made.invitations.length === 0) {
+    process.stderr.write(`Group "${made.group}" has no invitations\n`);
+    return;
+  }
+  const rows = made.invitations.map(({ id, state, madeAt, expiresAt }) => [id, state, madeAt ?? '-', expiresAt]);
+  const lines = [['ID', 'STATE', 'MADE', 'GOOD UNTIL'], ...rows].map(([id = '', state = '', madeAt = '', end = '']) =>
+    [id.padEnd(16), state.padEnd(9), madeAt.padEnd(20), end].join('  '),
+  );
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+async function withdraw(flags: InviteFlags, text: string): Promise<void> {
+  const id = invitationIdSchema.safeParse(text);
+  if (!id.success) {
+    throw wrong(
+      `Cannot read --withdraw "${text.slice(0, 40)}": an id has 16 hexadecimal digits`,
+      'Copy it from `pgspan invite --list`.',
+    );
+  }
+  const wish = { group: flags.group, id: id.data, now: new Date() };
+  const { withKubernetes } = await import('../platform/kubernetes/invitations.ts');
+  const { withdrawInvitation } = await import('../platform/kubernetes/made-invitations.ts');
+  const withdrawn = await withKubernetes(flags, async (session) => await withdrawInvitation(session, wish));
+  if (flags.output !== undefined) return await printValue(withdrawn, flags.output);
+  process.stdout.write(
+    `Invitation "${withdrawn.id}" of group "${withdrawn.group}" was withdrawn at ${withdrawn.withdrawnAt}: its token opens nothing any more\n`,
   );
 }
 

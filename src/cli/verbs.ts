@@ -79,7 +79,7 @@ export const VERBS: readonly Verb[] = [
   },
   {
     name: 'invite',
-    summary: 'print a token with which a group of another cluster may join',
+    summary: 'print a token with which a group of another cluster may join; list and withdraw those',
     load: async () => (await import('./invite.ts')).inviteCommand(),
   },
   {

@@ -143,6 +143,16 @@ describe('joining on three Kubernetes clusters', {
       patch,
     ]);
     assert.match(await refusalOf('ait', encodeToken(invitation)), /InvitationExpired/);
+
+    const withdrawn = parseToken(await invite('leo'));
+    assert.ok(withdrawn.kind === 'invitation');
+    const { id } = withdrawn.invitation;
+    assert.match(await clusters.pgspan('leo', ['invite', '--withdraw', id]), /its token opens nothing any more/);
+    assert.match(await refusalOf('ait', encodeToken(withdrawn.invitation)), /InvitationWithdrawn/);
+    const listed = JSON.parse(await clusters.pgspan('leo', ['invite', '--list', '-o', 'json'])) as {
+      invitations: { id: string; state: string }[];
+    };
+    assert.equal(listed.invitations.find((one) => one.id === id)?.state, 'withdrawn');
     const nodes = ['get', 'statefulsets,pods', '-l', 'pgspan.io/group=ait', '-o', 'name'];
     assert.equal(await clusters.kubectl('ait', nodes), '');
     assert.match(await eventReasons('leo'), /JoinRefused/);

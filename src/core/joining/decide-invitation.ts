@@ -1,5 +1,5 @@
 /** The inviting side: may this message join? Every refusal says why, in words for the person at the other side. */
-import type { JoinOffer, JoinRefusal, StoredInvitation } from '../../api/invitation.ts';
+import type { JoinOffer, JoinRefusal, StoredInvitation, WithdrawnInvitation } from '../../api/invitation.ts';
 
 export type InvitationDecision =
   | { readonly kind: 'go-on' }
@@ -22,7 +22,7 @@ const MAKE_ANOTHER = 'Make another one with `pgspan invite`';
  * @param stored null: none of this id is there. It was used, or taken back, or never made: who asks learns no more.
  */
 export function decideInvitation(
-  stored: StoredInvitation | null,
+  stored: StoredInvitation | WithdrawnInvitation | null,
   { invitation, group, nowMs }: { readonly invitation: string; readonly group: string; readonly nowMs: number },
 ): InvitationDecision {
   if (stored === null || stored.id !== invitation) {
@@ -31,12 +31,35 @@ export function decideInvitation(
       `Group "${group}" has no open invitation "${invitation}": it was used already, or taken back. ${MAKE_ANOTHER}`,
     );
   }
+  if (isWithdrawn(stored)) {
+    return refuse(
+      'INVITATION_WITHDRAWN',
+      `The invitation "${invitation}" of group "${group}" was withdrawn at ${stored.withdrawnAt}. Ask whoever gave it to you`,
+    );
+  }
   const expiryMs = Date.parse(stored.expiresAt);
   if (nowMs < expiryMs) return { kind: 'go-on' };
   return refuse(
     'INVITATION_EXPIRED',
     `The invitation "${invitation}" expired at ${stored.expiresAt}, by the clock of group "${group}". ${MAKE_ANOTHER}`,
   );
+}
+
+export function isWithdrawn(stored: StoredInvitation | WithdrawnInvitation): stored is WithdrawnInvitation {
+  return 'withdrawnAt' in stored;
+}
+
+/** `used`: it was noted, and its Secret is gone before its time. */
+export type InvitationState = 'open' | 'used' | 'withdrawn' | 'expired';
+
+/** @param stored null: there is no Secret of it. `expiresAt`: as it was noted when it was made. */
+export function invitationState(
+  stored: StoredInvitation | WithdrawnInvitation | null,
+  { expiresAt, nowMs }: { readonly expiresAt: string; readonly nowMs: number },
+): InvitationState {
+  if (stored === null) return nowMs < Date.parse(expiresAt) ? 'used' : 'expired';
+  if (isWithdrawn(stored)) return 'withdrawn';
+  return nowMs < Date.parse(stored.expiresAt) ? 'open' : 'expired';
 }
 
 /** For a message whose proof or box is not of this token and exchange. */

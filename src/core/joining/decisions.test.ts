@@ -1,13 +1,23 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { JOIN_REFUSALS, type Invitation, type StoredInvitation } from '../../api/invitation.ts';
-import { cardGenerationMin, decideInvitation, decideOffer } from './decide-invitation.ts';
+import {
+  JOIN_REFUSALS,
+  type Invitation,
+  type StoredInvitation,
+  type WithdrawnInvitation,
+} from '../../api/invitation.ts';
+import { cardGenerationMin, decideInvitation, decideOffer, invitationState } from './decide-invitation.ts';
 import { decideJoining, isPassing, type JoiningFacts, joinRetryMs, welcomeProblem } from './decide-joining.ts';
 import { encodeToken } from './token.ts';
 
 const NOW_MS = Date.parse('2026-11-21T12:00:00Z');
 const ID = '0011223344556677';
 const stored: StoredInvitation = { id: ID, key: '00'.repeat(32), expiresAt: '2026-11-21T13:00:00.000Z' };
+const withdrawn: WithdrawnInvitation = {
+  id: ID,
+  expiresAt: stored.expiresAt,
+  withdrawnAt: '2026-11-21T11:59:00.000Z',
+};
 const invitation: Invitation = {
   id: ID,
   secret: Buffer.alloc(32, 7).toString('base64url'),
@@ -24,13 +34,25 @@ function told(decision: ReturnType<typeof decideInvitation>): string {
 
 describe('the inviting side', () => {
   test('takes an invitation that is there until its end, and no longer', () => {
-    const at = (nowMs: number, found: StoredInvitation | null = stored) =>
+    const at = (nowMs: number, found: StoredInvitation | WithdrawnInvitation | null = stored) =>
       told(decideInvitation(found, { invitation: ID, group: 'leo', nowMs }));
     assert.equal(at(NOW_MS), 'go-on');
     assert.equal(at(Date.parse(stored.expiresAt) - 1), 'go-on');
     assert.equal(at(Date.parse(stored.expiresAt)), 'INVITATION_EXPIRED');
     assert.equal(at(NOW_MS, null), 'INVITATION_UNKNOWN');
     assert.equal(at(NOW_MS, { ...stored, id: '0011223344556678' }), 'INVITATION_UNKNOWN');
+    assert.equal(at(NOW_MS, withdrawn), 'INVITATION_WITHDRAWN');
+    assert.equal(at(Date.parse(stored.expiresAt), withdrawn), 'INVITATION_WITHDRAWN');
+  });
+
+  test('says of each invitation that it noted whether it is open', () => {
+    const { expiresAt } = stored;
+    const endMs = Date.parse(expiresAt);
+    const at = (nowMs: number, found: StoredInvitation | WithdrawnInvitation | null) =>
+      invitationState(found, { expiresAt, nowMs });
+    assert.deepEqual([at(NOW_MS, stored), at(endMs, stored)], ['open', 'expired']);
+    assert.deepEqual([at(NOW_MS, withdrawn), at(endMs, withdrawn)], ['withdrawn', 'withdrawn']);
+    assert.deepEqual([at(NOW_MS, null), at(endMs, null)], ['used', 'expired']);
   });
 
   test('refuses another global cluster, a name that is taken, and what contradicts; a name whose group left is free', () => {

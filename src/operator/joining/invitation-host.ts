@@ -18,6 +18,7 @@ import {
   type JoinWelcome,
   type RelayedAnswer,
   type StoredInvitation,
+  type WithdrawnInvitation,
 } from '../../api/invitation.ts';
 import { type GroupCard, parseGroupCard } from '../../api/group-card.ts';
 import { Mutex } from '../../base/mutex.ts';
@@ -26,6 +27,7 @@ import {
   decideInvitation,
   decideOffer,
   type InvitationDecision,
+  isWithdrawn,
   type KnownGroup,
   refuseExchange,
   refuseInvalid,
@@ -43,6 +45,9 @@ import {
   sealWelcome,
 } from '../../core/joining/proofs.ts';
 
+/** `version`: of the Secret, for using exactly this one up. */
+export type FoundInvitation = (StoredInvitation | WithdrawnInvitation) & { readonly version: string };
+
 /** What the host knows at this moment. */
 export interface HostFacts {
   readonly globalCluster: string;
@@ -59,7 +64,7 @@ export interface HostPort {
   /** Null while the group is not far enough to take others in: nobody is answered. */
   facts(): HostFacts | null;
   /** Null: there is none. */
-  find(id: string): Promise<(StoredInvitation & { readonly version: string }) | null>;
+  find(id: string): Promise<FoundInvitation | null>;
   /** False: somebody else was faster. Nobody may be taken in after that. */
   useUp(id: string, version: string): Promise<boolean>;
   /** Contradictions of its manifest beside the others. */
@@ -118,7 +123,7 @@ export class InvitationHost {
   async #greet({ invitation, clientNonce }: JoinHello, facts: HostFacts, nowMs: number): Promise<Body> {
     const stored = await this.#port.find(invitation);
     const decision = decideInvitation(stored, { invitation, group: facts.group, nowMs });
-    if (decision.kind === 'refuse' || stored === null) return this.#refuse(decision);
+    if (decision.kind === 'refuse' || stored === null || isWithdrawn(stored)) return this.#refuse(decision);
     const exchange: Exchange = {
       key: stored.key,
       invitation,
@@ -162,8 +167,12 @@ export class InvitationHost {
     const stored = await this.#port.find(request.invitation);
     const still = decideInvitation(stored, { invitation: request.invitation, group: facts.group, nowMs });
     if (still.kind === 'refuse' || stored === null) return this.#refuse(still);
-    if (!(await this.#port.useUp(request.invitation, stored.version)))
-      return this.#refuse(decideInvitation(null, { invitation: request.invitation, group: facts.group, nowMs }));
+    if (!(await this.#port.useUp(request.invitation, stored.version))) {
+      // Somebody was faster: another group, or who withdrew it. If it is open all the same, the other side begins anew.
+      const since = await this.#port.find(request.invitation);
+      const why = decideInvitation(since, { invitation: request.invitation, group: facts.group, nowMs });
+      return this.#refuse(why.kind === 'refuse' ? why : refuseExchange());
+    }
     return await this.#admit(digest, { offered, card: card.card, facts });
   }
 
@@ -225,6 +234,7 @@ export class InvitationHost {
 
 const TOLD: readonly JoinRefusalCode[] = [
   'INVITATION_EXPIRED',
+  'INVITATION_WITHDRAWN',
   'INVITATION_WRONG',
   'JOIN_OTHER_CLUSTER',
   'JOIN_NAME_TAKEN',

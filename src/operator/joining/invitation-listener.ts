@@ -8,11 +8,12 @@ import {
   INVITATIONS_ANNOTATION,
   invitationSecret,
   openInvitationsSchema,
-  storedInvitationSchema,
+  parseStoredInvitation,
 } from '../../api/invitation.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { createMemoryTls, type ReloadableTls, type TlsTexts } from '../../base/mutual-tls.ts';
 import { decideGroups } from '../../core/cards/decide-groups.ts';
+import { isConflict } from '../../platform/kubernetes/api-error.ts';
 import { KUBE_KINDS, type KubeObject } from '../../platform/kubernetes/kube-object.ts';
 import type { GroupPeers } from '../cards/group-peers.ts';
 import { planGroups } from '../cards/plan-groups.ts';
@@ -84,12 +85,19 @@ export class InvitationListener {
       facts: () => this.#input?.facts ?? null,
       find: async (id) => {
         const found = await present().context.client.find(secretRef(id));
-        const { id: stored, key, expiresAt } = secretTexts(found);
-        const parsed = storedInvitationSchema.safeParse({ id: stored, key, expiresAt });
-        return parsed.success ? { ...parsed.data, version: found?.metadata.uid ?? '' } : null;
+        const stored = parseStoredInvitation(secretTexts(found));
+        return stored === null ? null : { ...stored, version: versionOf(found) };
       },
-      // One delete of one object succeeds, whoever else tries.
-      useUp: async (id, uid) => await present().context.client.delete(secretRef(id), { uid }),
+      // One delete succeeds, whoever else tries, and none of an invitation that was withdrawn since it was read.
+      useUp: async (id, version) => {
+        const [uid = '', resourceVersion = ''] = version.split(' ');
+        return await present()
+          .context.client.delete(secretRef(id), { uid, resourceVersion })
+          .catch((error: unknown) => {
+            if (isConflict(error)) return false;
+            throw error;
+          });
+      },
       problems: (card) => problemsWith(card, present()),
       admit: async (card) => {
         const { peers, context, tell } = present();
@@ -108,6 +116,11 @@ export class InvitationListener {
   #log(message: string, error: Error): void {
     this.#input?.context.log.warn({ group: this.#input.group.metadata.name, error: error.message }, message);
   }
+}
+
+/** Of one object in one state: two Secrets of one name may have been there one after the other. */
+function versionOf(found: KubeObject | null): string {
+  return `${found?.metadata.uid ?? ''} ${found?.metadata.resourceVersion ?? ''}`;
 }
 
 /** When the last open invitation of a group ends, in ms since 1970. */

@@ -15,13 +15,13 @@ import { type AdmissionRate, RATE } from '../../agents/instance/join-relay.ts';
 import { createJoinRoutes } from '../../agents/instance/join-routes.ts';
 import { PeerServer } from '../../agents/instance/peer-server.ts';
 import type { GroupCard } from '../../api/group-card.ts';
-import { type Invitation, JOIN_BODY_BYTES_MAX, JOIN_PATH, type StoredInvitation } from '../../api/invitation.ts';
+import { type Invitation, JOIN_BODY_BYTES_MAX, JOIN_PATH } from '../../api/invitation.ts';
 import { createReloadableTls } from '../../base/mutual-tls.ts';
 import { waitUntil } from '../../base/wait-until.ts';
 import { caFingerprints } from '../../core/joining/find-authority.ts';
 import { tokenKey } from '../../core/joining/proofs.ts';
 import { type Carried, carryInvitation } from './carry-invitation.ts';
-import { type HostPort, InvitationHost } from './invitation-host.ts';
+import { type FoundInvitation, type HostPort, InvitationHost } from './invitation-host.ts';
 import { JoiningSession } from './joining-session.ts';
 import { RequestFollower } from './request-follower.ts';
 
@@ -38,7 +38,7 @@ let stranger: TestPki;
 let server: PeerServer;
 let follower: RequestFollower;
 let host: InvitationHost;
-const invitations = new Map<string, StoredInvitation & { version: string }>();
+const invitations = new Map<string, FoundInvitation>();
 const admitted: GroupCard[] = [];
 const events: string[] = [];
 const seen: unknown[] = [];
@@ -89,6 +89,10 @@ afterEach(() => {
 });
 
 const inSeconds = (seconds: number) => new Date(Date.now() + seconds * 1000).toISOString();
+
+function withdraw(): void {
+  invitations.set(ID, { id: ID, expiresAt: inSeconds(600), withdrawnAt: inSeconds(-1), version: '8' });
+}
 
 function hostPort(): HostPort {
   return {
@@ -297,6 +301,45 @@ describe('an invitation', () => {
     assert.equal(await reasonOf(invitation({ expiresAt: 253_402_300_799 })), 'InvitationExpired');
     assert.equal(admitted.length, 0);
     assert.match(events.join(), /JoinRefused INVITATION_EXPIRED/);
+  });
+
+  test('that was withdrawn is refused, and told so; the group it was withdrawn from sees who still comes', async () => {
+    withdraw();
+    const result = await carry();
+    assert.deepEqual(result.kind === 'refused' && [result.reason, result.isFinal], ['InvitationWithdrawn', true]);
+    assert.match(
+      result.kind === 'refused' ? result.message : '',
+      /"0011223344556677" of group "leo" was withdrawn at 20/,
+    );
+    assert.equal(admitted.length, 0);
+    assert.match(events.join(), /JoinRefused INVITATION_WITHDRAWN/);
+  });
+
+  test('withdrawn while an exchange goes on lets nobody in, to the last moment', async () => {
+    const { join } = await recordedExchange(host, invitation(), offer());
+    withdraw();
+    assert.equal(codeOf(await host.answer(join, Date.now())), 'INVITATION_WITHDRAWN');
+
+    // Found open, and withdrawn before it is used up: using up is of the version that was found.
+    invitations.set(ID, { id: ID, key: tokenKey(SECRET, ID), expiresAt: inSeconds(600), version: '7' });
+    const useUp: HostPort['useUp'] = async (id, version) => {
+      withdraw();
+      return await hostPort().useUp(id, version);
+    };
+    assert.equal(
+      await hostAnswers(new InvitationHost({ ...hostPort(), useUp }), invitation(), offer()),
+      'INVITATION_WITHDRAWN',
+    );
+    assert.equal(admitted.length, 0);
+  });
+
+  test('whose Secret was touched in the moment of its use, and is open, is used by the next exchange', async () => {
+    let touched = 0;
+    const useUp: HostPort['useUp'] = async (id, version) => touched++ > 0 && (await hostPort().useUp(id, version));
+    const touchy = new InvitationHost({ ...hostPort(), useUp });
+    assert.equal(await hostAnswers(touchy, invitation(), offer()), 'JOIN_RESTARTED');
+    assert.equal(await hostAnswers(touchy, invitation(), offer()), 'welcome');
+    assert.equal(admitted.length, 1);
   });
 
   test('with another secret, or another id, opens nothing', async () => {

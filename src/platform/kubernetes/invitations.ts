@@ -2,6 +2,7 @@
  * What `pgspan invite` and `pgspan join` write and read on Kubernetes (docs/joining.md):
  *
  *   invite   get the ConfigMap `<group>-peers`; create the Secret of the invitation; patch an annotation of the PostgresGroup
+ *            (--list and --withdraw: made-invitations.ts)
  *   join     apply the Secret with the token; patch or apply the PostgresGroup; read its status until it has joined
  */
 import { randomBytes } from 'node:crypto';
@@ -164,7 +165,7 @@ async function announce(
   id: string,
   { expiresAt, now }: { readonly expiresAt: Date; readonly now: Date },
 ): Promise<void> {
-  const known = openInvitationsSchema.safeParse(parseJson(metadata.annotations?.[INVITATIONS_ANNOTATION])).data ?? {};
+  const known = notedInvitations(metadata);
   const isOver = ([, end]: [string, string]) => Date.parse(end) <= now.getTime();
   const entries = Object.entries(known);
   const open = Object.fromEntries([...entries.filter((one) => !isOver(one)), [id, expiresAt.toISOString()]]);
@@ -174,6 +175,11 @@ async function announce(
   );
   for (const [ended] of entries.filter(isOver))
     await client.delete({ kind: KUBE_KINDS.Secret, namespace, name: invitationSecret(metadata.name, ended) });
+}
+
+/** When each invitation that was noted on the PostgresGroup ends, by id. */
+export function notedInvitations(metadata: KubeObject['metadata']): Readonly<Record<string, string>> {
+  return openInvitationsSchema.safeParse(parseJson(metadata.annotations?.[INVITATIONS_ANNOTATION])).data ?? {};
 }
 
 export const joinSecret = (group: string): string => `${group}-join`;

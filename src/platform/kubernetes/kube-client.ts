@@ -68,6 +68,8 @@ export interface DeleteOptions extends RequestOptions {
   readonly gracePeriodSeconds?: number;
   /** Only this object, not another one that took its name since. */
   readonly uid?: string;
+  /** Only as it was when it was read: refused with 409 if it was changed since. */
+  readonly resourceVersion?: string;
 }
 
 export interface ObjectList {
@@ -305,12 +307,17 @@ export function createKubeClient(dial: KubeDial, { onRequest = () => {} }: KubeC
       return write({ ...call, body: patch, contentType: 'application/merge-patch+json' }, {}, options);
     },
     async delete(ref, options = {}) {
+      const { uid, resourceVersion } = options;
+      const preconditions = {
+        ...(uid === undefined ? {} : { uid }),
+        ...(resourceVersion === undefined ? {} : { resourceVersion }),
+      };
       const body = {
         apiVersion: 'v1',
         kind: 'DeleteOptions',
         propagationPolicy: options.propagation ?? 'Background',
         ...(options.gracePeriodSeconds === undefined ? {} : { gracePeriodSeconds: options.gracePeriodSeconds }),
-        ...(options.uid === undefined ? {} : { preconditions: { uid: options.uid } }),
+        ...(Object.keys(preconditions).length === 0 ? {} : { preconditions }),
       };
       try {
         await ask({ ...objectCall('delete', 'DELETE', ref), body }, options);
