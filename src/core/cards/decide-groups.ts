@@ -4,7 +4,7 @@
  * A group counts if the own manifest names it as a peer or the own group has taken it in, or a group that counts does: so all
  * operators come to the same set, and a group that nobody names any more is gone. Its silence never takes it out.
  */
-import type { GroupCard } from '../../api/group-card.ts';
+import { type GroupCard, knownSpec } from '../../api/group-card.ts';
 import { API_VERSION, KIND, type PostgresGroup } from '../../api/postgres-group.ts';
 import type { Reason } from '../leadership/voter.ts';
 import { resolveShared } from '../topology/shared-settings.ts';
@@ -149,8 +149,10 @@ export function compareGroups(a: string, b: string, primary: string): number {
   return a < b ? -1 : 1;
 }
 
-export function groupOfCard({ manifest }: GroupCard): PostgresGroup {
-  return { apiVersion: API_VERSION, kind: KIND, metadata: manifest.metadata, spec: manifest.spec };
+/** Without fields of newer versions: what nobody here knows takes no part in a plan. */
+export function groupOfCard(card: GroupCard): PostgresGroup {
+  const { name, namespace } = card.manifest.metadata;
+  return { apiVersion: API_VERSION, kind: KIND, metadata: { name, namespace }, spec: knownSpec(card) };
 }
 
 /** What another says stays: a contradiction is found by core/topology/validate.ts, which names both. */

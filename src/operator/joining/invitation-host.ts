@@ -205,7 +205,7 @@ export class InvitationHost {
     // The global cluster first: a card of another one cannot be read at all.
     const first = decideOffer(offer, { globalCluster, groups, problems: [] });
     if (first.kind === 'refuse') return first;
-    const parsed = parseGroupCard(offer.card, globalCluster);
+    const parsed = parseGroupCard(offer.card, globalCluster, `the cluster of group "${facts.group}"`);
     if (parsed.kind === 'refused') return refuseInvalid(parsed.why) as InvitationDecision & { kind: 'refuse' };
     const { card } = parsed;
     const mismatch = cardMismatch(card, offer);
