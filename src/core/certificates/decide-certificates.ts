@@ -4,6 +4,7 @@
  */
 import { isIPv6 } from 'node:net';
 import type { CertificateRequest, CertificateUsage } from './certificate-request.ts';
+import { type FormerNames, formerNames } from './former-names.ts';
 
 /** One certificate that shall exist; `name` is its file name without extension. */
 export interface WantedCertificate {
@@ -67,24 +68,46 @@ export const RENEW_AT_LIFE_LEFT = 1 / 3;
 /** More than the rounding of a certificate's times to seconds. */
 const SAME_END_MS = 2000;
 
+interface DecisionContext {
+  readonly nowMs: number;
+  readonly authority: SigningAuthority;
+}
+
+/** A request that is issued may name more than was wanted: names of a former domain are kept for a while (former-names.ts). */
 export function decideCertificates(
   found: ReadonlyMap<string, FoundCertificate>,
   wanted: readonly WantedCertificate[],
-  context: { readonly nowMs: number; readonly authority: SigningAuthority },
+  context: DecisionContext,
 ): CertificateDecision[] {
-  return wanted.map(({ name, request }) => {
+  return wanted.map(({ name, request: asked }) => {
     const certificate = found.get(name) ?? { kind: 'missing' };
-    const reason = reasonToIssue(certificate, request, context);
+    const former = formerOf(certificate, asked, context);
+    const request = { ...asked, dnsNames: [...former.names, ...asked.dnsNames] };
+    const reason = reasonToIssue(certificate, request, former, context);
     if (reason !== null) return { kind: 'issue', name, request, reason };
-    return keep(name, certificate as CertificateFacts, context.authority);
+    const kept = keep(name, certificate as CertificateFacts, context.authority);
+    return kept.kind === 'keep' ? { ...kept, checkAtMs: Math.min(kept.checkAtMs, former.untilMs) } : kept;
   });
+}
+
+const NO_FORMER_NAMES: FormerNames = { names: [], isNew: false, untilMs: Number.POSITIVE_INFINITY };
+
+/** Only what we have signed, and nobody has damaged, tells which names were ours. */
+function formerOf(
+  found: FoundCertificate,
+  request: CertificateRequest,
+  { nowMs, authority }: DecisionContext,
+): FormerNames {
+  const isOurs = found.kind === 'present' && found.keyMatches && found.authority === authority.fingerprint;
+  return isOurs && nowMs < found.notAfterMs ? formerNames(found, request, nowMs) : NO_FORMER_NAMES;
 }
 
 /** The first that holds, the gravest first. */
 function reasonToIssue(
   found: FoundCertificate,
   request: CertificateRequest,
-  { nowMs, authority }: { readonly nowMs: number; readonly authority: SigningAuthority },
+  former: FormerNames,
+  { nowMs, authority }: DecisionContext,
 ): CertificateReason | null {
   if (found.kind === 'missing') return { code: 'Missing', message: 'There is no certificate yet' };
   if (found.kind === 'unreadable') return { code: 'Unreadable', message: `It cannot be read: ${found.problem}` };
@@ -93,8 +116,18 @@ function reasonToIssue(
     return { code: 'SignedByOldAuthority', message: 'It is signed by another CA than the present one' };
   }
   return (
-    differenceInNames(found, request) ?? differenceInUsages(found, request) ?? nearnessOfEnd(found, nowMs, authority)
+    differenceInNames(found, request) ??
+    changeToFormer(former) ??
+    differenceInUsages(found, request) ??
+    nearnessOfEnd(found, nowMs, authority)
   );
+}
+
+/** All names are in it, and some are wanted no more: a new one says since when. */
+function changeToFormer({ names, isNew, untilMs }: FormerNames): CertificateReason | null {
+  if (!isNew) return null;
+  const until = new Date(untilMs).toISOString();
+  return { code: 'NamesDiffer', message: `Of its names, ${listOf(names)} are former ones: they stay until ${until}` };
 }
 
 function differenceInNames(found: CertificateFacts, request: CertificateRequest): CertificateReason | null {

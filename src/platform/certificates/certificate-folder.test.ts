@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { createTestPki, type TestPki } from '../../../test/kit/certificates.ts';
 import { needs } from '../../../test/kit/requirement.ts';
 import { createReloadableTls } from '../../base/mutual-tls.ts';
+import { parseSubjectAltNames } from '../../base/spiffe-identity.ts';
 import type { WantedCertificate } from '../../core/certificates/decide-certificates.ts';
 import { type CertificateFolder, maintainCertificateFolder } from './certificate-folder.ts';
 
@@ -120,4 +122,23 @@ test('keys are for their owner alone', needs('root'), async () => {
     assert.equal(uid, 65534, name);
     assert.equal(mode & 0o777, 0o600, name);
   }
+});
+
+test('keeps names of a former domain for a week, as its certificates themselves say', async () => {
+  const ofDomain = (domain: string) => [tlsOf(['leo-1', 'leo-1.db.svc', `leo-1.${domain}`, `orders.${domain}`])];
+  const options = genOptions('former', { wanted: ofDomain('old.example.com') });
+  await maintainCertificateFolder(options, NOW);
+  const changed = { ...options, wanted: ofDomain('new.example.com') };
+  const namesAt = async (days: number): Promise<[names: string[], code: string | undefined]> => {
+    const { decisions } = await maintainCertificateFolder(changed, new Date(NOW.getTime() + days * DAY_MS));
+    const { subjectAltName } = new X509Certificate(await readFile(join(options.folder, 'tls.crt')));
+    return [parseSubjectAltNames(subjectAltName ?? '', 'DNS'), decisions[0]?.reason.code];
+  };
+  const wanted = ['leo-1', 'leo-1.db.svc', 'leo-1.new.example.com', 'orders.new.example.com'];
+  // 'orders' is no name of this certificate, so nobody can know that it was a service of ours.
+  const both = ['leo-1.old.example.com', ...wanted];
+  assert.deepEqual(await namesAt(20), [both, 'NamesDiffer']);
+  assert.deepEqual(await namesAt(26), [both, 'Current']);
+  assert.deepEqual(await namesAt(28), [wanted, 'NamesDiffer']);
+  assert.deepEqual(await namesAt(29), [wanted, 'Current']);
 });
