@@ -36,8 +36,10 @@ export const peerSchema = z.object({
   agent: endpointSchema,
   /** Candidates of equal position: higher leads. 0: never leads. */
   priority: z.int().min(0).max(1000),
-  /** False for read-only groups and cascading nodes: never in M. */
+  /** False for read-only groups: never in M. */
   votes: z.boolean(),
+  /** Its group has a relay: while the group does not lead, one node of it streams from the leader and the others from that one. */
+  relay: z.boolean().optional(),
 });
 export type Peer = z.infer<typeof peerSchema>;
 

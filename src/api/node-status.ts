@@ -42,6 +42,8 @@ export const nodeStatusSchema = z.object({
   generation: z.int(),
   record: clusterRecordSchema.nullable(),
   isMember: z.boolean(),
+  /** False: it is to be no member now, since it is behind a relay, or the leader votes for its group. Absent: an older version. */
+  shallVote: z.boolean().optional(),
   progressPercent: z.number().nullable(),
   pendingRestart: z.array(z.string()),
   certificate: z.object({ notAfter: z.string(), fingerprint: z.string(), caFingerprints: z.array(z.string()) }),
@@ -58,6 +60,13 @@ export const nodeStatusSchema = z.object({
   /** Only from the leader: pg_stat_replication. `applicationName` as core/leadership/quorum.ts forms it. */
   members: z
     .object({ standbys: z.array(z.object({ applicationName: z.string(), state: z.string() })) })
+    .nullable()
+    .optional(),
+  /** Where its WAL comes from: the leader, or a relay. */
+  path: z.object({ node: z.string() }).nullable().optional(),
+  /** Only from a node of a group with a relay that does not lead: its own pg_stat_replication, as in `members`. */
+  cascade: z
+    .array(z.object({ applicationName: z.string(), state: z.string() }))
     .nullable()
     .optional(),
   lastFailover: failoverTimelineSchema.nullable(),

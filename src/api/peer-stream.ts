@@ -78,6 +78,8 @@ export const leadingSchema = z.object({
   isRewindable: z.boolean(),
   /** Its PostgreSQL is gone and somebody else should lead. */
   handsOver: z.boolean(),
+  /** By group: the relay that its other nodes stream from (core/leadership/relay.ts); absent: there are none. */
+  relays: z.record(nameSchema, nameSchema).optional(),
 });
 export type Leading = z.infer<typeof leadingSchema>;
 
@@ -233,10 +235,11 @@ export const requestMessageSchema = z.discriminatedUnion('method', [
     id: z.int().min(0),
     /**
      * Of a standby whose receiver has just been connected: is what listens there what the standby has written down?
-     * `leader`: the primary of `timeline`; `promised`: a standby on `timeline` whose last promise is of `term`.
+     * `leader`: the primary of `timeline`; `promised`: a standby on `timeline` whose last promise is of `term`; `relay`: a standby
+     * on `timeline`, past its fork, which then keeps a slot of that timeline for the one who asks.
      */
     method: z.literal('serves'),
-    as: z.enum(['leader', 'promised']),
+    as: z.enum(['leader', 'promised', 'relay']),
     timeline: z.int().min(1),
     term: z.int().min(1),
   }),

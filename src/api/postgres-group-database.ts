@@ -192,6 +192,12 @@ export const replicationSchema = z.strictObject({
     .describe(
       'Choose the write quorum so that the loss of any one group loses no acknowledged write. Default: true if two or more groups vote. The same in all groups.',
     ),
+  relay: z
+    .boolean()
+    .optional()
+    .describe(
+      'While this group does not lead, one of its nodes streams from the leader, over the wide link, and votes; the others stream from that one and do not vote. Of this group alone. Default: false.',
+    ),
   maximumLag: byteQuantitySchema
     .optional()
     .describe(

@@ -1,6 +1,6 @@
 /** The plan as text for a terminal: what a person looks for first comes first. Pure, so that golden files can hold it. */
 import { formatTable, wrapText } from '../base/text-table.ts';
-import type { ConnectionPlan, GlobalPlan, GroupPlan, UnbuiltNote } from '../core/topology/plan-types.ts';
+import type { ConnectionPlan, GlobalPlan, GroupPlan, NodePlan, UnbuiltNote } from '../core/topology/plan-types.ts';
 import { formatAccess, formatAnnotations, formatCertificates, formatSettings } from './plan-details-text.ts';
 
 export type PlanStyle = (kind: 'heading' | 'column' | 'warning' | 'user', text: string) => string;
@@ -81,7 +81,7 @@ function formatNodes(plan: GlobalPlan, options: PlanTextOptions): string {
   const rows = plan.groups.flatMap((group) =>
     group.nodes.map((node) => [
       node.name,
-      node.votes ? 'votes' : 'never leads',
+      voteWord(plan, node),
       node.votes ? String(node.priority) : '',
       node.addresses[group.internodeTrafficStrategy],
       node.addresses.FQDN,
@@ -90,6 +90,11 @@ function formatNodes(plan: GlobalPlan, options: PlanTextOptions): string {
     ]),
   );
   return table(['NODE', 'VOTE', 'PRIORITY', 'DIALLED AS', 'FQDN', 'SLOT', ''], rows, options);
+}
+
+function voteWord({ replication }: GlobalPlan, { votes, group }: NodePlan): string {
+  if (!votes) return 'never leads';
+  return replication.relayGroups.includes(group) ? 'votes as the relay' : 'votes';
 }
 
 function formatServices(plan: GlobalPlan, options: PlanTextOptions): string {

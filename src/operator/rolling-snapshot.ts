@@ -98,7 +98,8 @@ function rollingAgent(
   return {
     activity: status.activity,
     message: status.reason.message,
-    isMember: status.isMember,
+    // Who is behind a relay is complete without a vote.
+    isMember: status.isMember || status.shallVote === false,
     isStreaming: isStreaming(cluster.leader, observations, status),
     lagBytes: status.lagBytes,
     isConfigured: status.generation >= generation,

@@ -447,13 +447,16 @@ export class Writer {
   /** Longest time between two acknowledgements. */
   longestGapMs = 0;
   readonly #site: AgentSite;
+  readonly #nodes: readonly string[];
   #isEnding = false;
   #key = 0;
   #lastMs = performance.now();
   #done: Promise<void>;
 
-  constructor(site: AgentSite, firstNode: string) {
+  /** @param nodes those that may lead */
+  constructor(site: AgentSite, firstNode: string, nodes: readonly string[] = NODES) {
     this.#site = site;
+    this.#nodes = nodes;
     this.#done = this.#run(firstNode);
   }
 
@@ -462,7 +465,7 @@ export class Writer {
     while (!this.#isEnding) {
       const client = await this.#site.connect(node).catch(() => null);
       if (client === null || !(await this.#write(client)))
-        node = NODES[(NODES.indexOf(node as 'leo-1') + 1) % NODES.length] as string;
+        node = this.#nodes[(this.#nodes.indexOf(node) + 1) % this.#nodes.length] as string;
       await client?.end().catch(() => {});
     }
   }

@@ -237,6 +237,21 @@ export const ruleTable: readonly RuleSection[] = [
           fact('synchronous-commit', 'two connections of one application_name count twice'),
         ],
       },
+      {
+        rule: 'Who is a member streams from the leader; who is none may stream from a relay, which it leaves before it becomes one.',
+        heldBy: [
+          core('relay', 'streams from the leader as long as it is a member, in this life'),
+          core('relay', 'is the relay alone, beside all of the groups without one'),
+        ],
+      },
+      {
+        rule: 'A timeline is reached by the stream of its leader alone, and a relay ends its cascade before it takes up another one.',
+        heldBy: [
+          core('relay', 'reaches a timeline by the stream of the leader alone'),
+          fact('relays', 'passes another timeline on over connections that stood before'),
+          fact('relays', 'passes nothing on once the slots of its timeline are dropped'),
+        ],
+      },
     ],
   },
   {

@@ -14,6 +14,7 @@
 import type { InstanceConfig } from '../../api/agent-config.ts';
 import type { EchoMessage, RequestMessage, ResponseMessage, StateMessage } from '../../api/peer-stream.ts';
 import { STATE_INTERVAL_MS } from '../../api/peer-stream.ts';
+import { parseLsnOrNull } from '../../base/lsn.ts';
 import { delay } from '../../base/wait-until.ts';
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
 import type { NodeStep } from '../../core/leadership/step.ts';
@@ -32,6 +33,8 @@ import { PeerHearing } from './peer-hearing.ts';
 import type { PeerServer } from './peer-server.ts';
 import { PostgresObserver } from './postgres-view.ts';
 import { Promotion } from './promotion.ts';
+import { serveAsRelay } from './relay-slots.ts';
+import { RelayWatch } from './relay-watch.ts';
 import { ServerControl } from './server-control.ts';
 import { SlotKeeper } from './slot-keeper.ts';
 import { Standby } from './standby.ts';
@@ -72,6 +75,7 @@ export class InstanceAgent {
   readonly #holder: LeadershipHolder;
   readonly #standby: Standby;
   readonly #executor: StepExecutor;
+  readonly #relay = new RelayWatch();
   #publishSoon = false;
   #lagStep = 0;
   #loadedGeneration: number;
@@ -237,6 +241,7 @@ export class InstanceAgent {
     await this.observer.observe(1000);
     this.#publishLag();
     await this.#standby.endRewind();
+    this.#lookAtRelay();
     await this.#renewLease();
     const step = await observeAndDecide({
       node,
@@ -246,6 +251,7 @@ export class InstanceAgent {
       lease: this.lease,
       leadership: this.#holder,
       peers: this.#peers,
+      relay: this.#relay,
       switchover: this.switchover,
     });
     this.#show(step);
@@ -255,6 +261,17 @@ export class InstanceAgent {
     const untilMs = step.kind === 'wait' ? step.untilMs : null;
     if (untilMs !== null) return { atMs: untilMs, isPunctual: true };
     return { atMs: performance.now() + this.#pollMs(step), isPunctual: false };
+  }
+
+  #lookAtRelay(): void {
+    const { path, links, acceptedRecord } = this.node;
+    const beat = links.get(acceptedRecord?.leader ?? '')?.view.beat;
+    this.#relay.look({
+      relay: path.target?.isRelay === true ? path.target.node : null,
+      flushLsn: this.observer.view.flushLsn,
+      leaderLsn: parseLsnOrNull(beat?.flushLsn ?? null),
+      nowMs: performance.now(),
+    });
   }
 
   #onFailedRound({ code, message }: Error & { code?: string }, retryMs: number): void {
@@ -346,13 +363,19 @@ export class InstanceAgent {
       case 'take-over':
         return { accepted: this.switchover.accept(from, request) };
       case 'serves':
-        return { accepted: await this.#serves(request) };
+        return { accepted: await this.#serves(from, request) };
     }
   }
 
   /** For a receiver that has just reached this node's PostgreSQL: what it is now, not what it was last seen to be. */
-  async #serves(request: Extract<RequestMessage, { method: 'serves' }>): Promise<boolean> {
+  async #serves(from: string, request: Extract<RequestMessage, { method: 'serves' }>): Promise<boolean> {
     const { node } = this;
+    if (request.as === 'relay')
+      return await node.voterMutex.run(
+        async () =>
+          !this.promotion.isPromoting &&
+          (await serveAsRelay(node, this.observer, { from, timeline: request.timeline })),
+      );
     const { state } = await this.observer.observe(SERVES_TIMEOUT_MS);
     const { voter, acceptedRecord: record } = node;
     if (voter.lineage?.timeline !== request.timeline || this.promotion.isPromoting) return false;

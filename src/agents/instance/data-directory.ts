@@ -17,6 +17,7 @@ import {
 } from './database-files.ts';
 import type { NodeContext } from './node-context.ts';
 import { PathForwarder } from './path-forwarder.ts';
+import { dropRelaySlots } from './relay-slots.ts';
 import { freshVoter } from './voter-file.ts';
 
 /** pg_rewind is tried this often before the node is copied anew. */
@@ -154,6 +155,8 @@ export class DataDirectory {
     }));
     node.path.close();
     if (node.postmaster.pid !== null) await node.postmaster.stop('fast', FAST_STOP_LIMIT_MS);
+    // pg_rewind leaves them where it finds nothing to rewind.
+    await dropRelaySlots(node);
     try {
       await this.#withTransferPath(leader, (conninfo) =>
         rewindDatabase(node.config, { conninfo: `${conninfo} dbname=postgres` }, this.#job()),

@@ -135,7 +135,13 @@ export class Leadership {
     const { lineage } = this.#node.voter;
     // Before the promotion is done the lineage is still the former one: following it could end beyond the fork.
     if (lineage === null || lineage.timeline !== this.#node.acceptedRecord?.timeline) return null;
-    return { lineage: encodeLineage(lineage), isRewindable: this.#isRewindable, handsOver: this.#handsOver };
+    const { relays } = this.#members;
+    return {
+      lineage: encodeLineage(lineage),
+      isRewindable: this.#isRewindable,
+      handsOver: this.#handsOver,
+      ...(relays === undefined ? {} : { relays }),
+    };
   }
 
   /**

@@ -11,6 +11,13 @@ import {
   type MemberView,
 } from '../../core/leadership/membership.ts';
 import { applicationName, configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
+import {
+  decideRelays,
+  decideRelayVotes,
+  type GroupedView,
+  type Relay,
+  type RelayCandidate,
+} from '../../core/leadership/relay.ts';
 import type { Reason } from '../../core/leadership/voter.ts';
 import type { Leadership } from './leadership.ts';
 import type { NodeContext } from './node-context.ts';
@@ -35,6 +42,8 @@ export class MembershipChanger {
   readonly #leadership: Leadership;
   readonly #lastSeenMs = new Map<string, number>();
   #progress: ChangeProgress | null = null;
+  /** By group. */
+  #relays: ReadonlyMap<string, Relay> = new Map();
   #isStopped = false;
 
   /** For status: why M is as it is. */
@@ -44,6 +53,12 @@ export class MembershipChanger {
   constructor(node: NodeContext, leadership: Leadership) {
     this.#node = node;
     this.#leadership = leadership;
+  }
+
+  /** By group: the node that its other nodes stream from; absent: no group has one. */
+  get relays(): Readonly<Record<string, string>> | undefined {
+    if (this.#relays.size === 0) return undefined;
+    return Object.fromEntries([...this.#relays].map(([group, { node }]) => [group, node]));
   }
 
   get isChanging(): boolean {
@@ -158,7 +173,7 @@ export class MembershipChanger {
     }
   }
 
-  async #observe(): Promise<{ views: MemberView[]; ownFlushLsn: Lsn }> {
+  async #observe(): Promise<{ views: readonly MemberView[]; ownFlushLsn: Lsn }> {
     const node = this.#node;
     const rows = await node.sql.query<{
       application_name: string;
@@ -199,7 +214,49 @@ export class MembershipChanger {
           votes: peer.votes && (node.config.replication.scope === 'global' || peer.group === node.config.group),
         };
       });
-    return { views, ownFlushLsn };
+    return { views: this.#voting(views), ownFlushLsn };
+  }
+
+  /** Names the relays anew, and leaves the vote to those who have it while groups have relays. */
+  #voting(views: readonly MemberView[]): readonly MemberView[] {
+    const { config, acceptedRecord: record, log } = this.#node;
+    const groupOf = new Map(config.peers.map((peer) => [peer.node, peer]));
+    if (record === null || !config.peers.some(({ relay }) => relay === true)) {
+      this.#relays = new Map();
+      return views;
+    }
+    const { members } = record;
+    const common = { members, leaderGroup: config.group, detectionMs: config.timing.detectionMs };
+    const grouped = views.map((view) => {
+      const peer = groupOf.get(view.member.node);
+      return { view, group: peer?.group ?? '', isRelayed: peer?.relay === true };
+    });
+    // Who is being taken out is no relay; of a read-only group nobody votes, and one is the relay all the same.
+    const mayBe = ({ view, group, isRelayed }: GroupedView): boolean =>
+      isRelayed && (view.votes || !config.peers.some((peer) => peer.group === group && peer.votes));
+    const candidates = grouped.filter(mayBe).map((one) => this.#candidate(one));
+    const before = JSON.stringify(this.relays);
+    this.#relays = decideRelays({ ...common, candidates, current: this.#relays, nowMs: performance.now() });
+    if (JSON.stringify(this.relays) !== before) {
+      log.info({ relays: this.relays }, 'relays named');
+      this.#node.changed();
+    }
+    return decideRelayVotes({ ...common, views: grouped, relays: this.#relays });
+  }
+
+  #candidate({ view, group }: { readonly view: MemberView; readonly group: string }): RelayCandidate {
+    const link = this.#node.links.get(view.member.node)?.view;
+    const state = link?.state ?? null;
+    const isReached = link?.isConnected === true;
+    return {
+      node: view.member.node,
+      group,
+      isReached,
+      isWell: isReached && state?.activity === 'following',
+      timeline: state?.timeline ?? 0,
+      flushLsn: parseLsnOrNull(state?.flushLsn ?? null),
+      lostForMs: view.isStreaming ? 0 : view.lostForMs,
+    };
   }
 
   /** After the barrier swap: what an earlier process left required gives way to what the record says. */

@@ -11,6 +11,7 @@ import type { NodeContext } from './node-context.ts';
 import { knownLeader } from './node-state.ts';
 import type { PeerHearing } from './peer-hearing.ts';
 import type { PostgresObserver } from './postgres-view.ts';
+import type { RelayWatch } from './relay-watch.ts';
 import type { Switchover } from './switchover.ts';
 import { readNewestLineage } from './timelines.ts';
 
@@ -25,6 +26,7 @@ export interface SnapshotParts {
   readonly lease: LeaseKeeper;
   readonly leadership: LeadershipHolder;
   readonly peers: PeerHearing;
+  readonly relay: RelayWatch;
   readonly switchover: Switchover;
 }
 
@@ -37,10 +39,12 @@ export async function observeAndDecide(parts: SnapshotParts): Promise<NodeStep> 
 }
 
 function snapshotOf(parts: SnapshotParts): NodeSnapshot {
-  const { node, observer, data, disk, lease, leadership, peers } = parts;
+  const { node, observer, data, disk, lease, leadership, peers, relay } = parts;
   return {
     nowMs: performance.now(),
     self: node.config.node,
+    relayGroup: relayGroupOf(node),
+    isRelayStalled: relay.isStalled(performance.now()),
     bootstraps: node.config.bootstraps,
     voter: node.voter,
     record: node.record,
@@ -58,6 +62,12 @@ function snapshotOf(parts: SnapshotParts): NodeSnapshot {
     lease: lease.isNeeded ? { isHeld: lease.isHeld, isFresh: lease.isFresh } : null,
     disk: disk.problem === null ? null : { problem: disk.problem, mayHandOver: mayHandOverFull(parts) },
   };
+}
+
+/** This node's group, if it has a relay; else null. */
+export function relayGroupOf({ config }: Pick<NodeContext, 'config'>): string | null {
+  const own = config.peers.find(({ node }) => node === config.node);
+  return own?.relay === true ? config.group : null;
 }
 
 function mayHandOverFull({ leadership, peers, switchover }: SnapshotParts): boolean {

@@ -3,7 +3,7 @@
  */
 import type { LeaderPhase, NodeActivity, StateMessage } from '../../api/peer-stream.ts';
 import { formatLsnOrNull, parseLsn } from '../../base/lsn.ts';
-import type { KnownLeader, NodeStep } from '../../core/leadership/step.ts';
+import { type KnownLeader, type NodeStep, relayOf } from '../../core/leadership/step.ts';
 import type { Leadership } from './leadership.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PeerView } from './peer-links.ts';
@@ -78,9 +78,22 @@ export function knownLeader(node: NodeContext): KnownLeader | null {
       lineage: decodeLineage(state.leading.lineage),
       isPublished: state.leaderView.phase === 'published',
       isRewindable: state.leading.isRewindable,
+      ...(state.leading.relays === undefined ? {} : { relays: state.leading.relays }),
     };
   }
   return best;
+}
+
+/** Whether this node is, or is to become, a member while the present leader leads: of a group with a relay, one node is. */
+export function shallVote(node: NodeContext): boolean {
+  const { config } = node;
+  const own = config.peers.find((peer) => peer.node === config.node);
+  const leader = config.peers.find((peer) => peer.node === node.acceptedRecord?.leader);
+  if (own?.relay !== true || leader === undefined || leader.node === config.node) return own?.votes === true;
+  if (leader.group === config.group) return false;
+  const known = knownLeader(node);
+  const relay = known === null ? null : relayOf(known, config.group);
+  return own.votes && (relay === null || relay === config.node);
 }
 
 const ACTIVITIES = {

@@ -20,6 +20,8 @@ export interface PathTarget {
   readonly node: string;
   readonly term: number;
   readonly endpoint: Endpoint;
+  /** It is no leader but a standby that passes on what it receives. */
+  readonly isRelay?: boolean;
   /** Whether the server there is still the one that is meant; asked of each new connection. Never rejects. */
   readonly verify: () => Promise<boolean>;
 }

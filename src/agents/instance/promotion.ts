@@ -5,6 +5,7 @@ import { delay } from '../../base/wait-until.ts';
 import { configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { Election, ElectionTimes } from './election.ts';
 import type { NodeContext } from './node-context.ts';
+import { dropRelaySlots } from './relay-slots.ts';
 import { untilArmed } from './required-setting.ts';
 import { readLineage, reserveTimelines } from './timelines.ts';
 
@@ -53,6 +54,7 @@ export class Promotion {
     await reserveTimelines(dataDirectory, before.timeline, term);
     // Under the mutex: a promise that comes later finds the flag and stops PostgreSQL before it is given.
     await node.voterMutex.run(async () => {
+      await dropRelaySlots(node);
       this.#isPromoting = node.voter.promisedTerm <= term;
     });
     if (!this.#isPromoting) return false;

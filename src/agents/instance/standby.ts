@@ -7,13 +7,15 @@ import { delay } from '../../base/wait-until.ts';
 import { forkLsnOf } from '../../core/leadership/position.ts';
 import { configurationOf, synchronousStandbyNames } from '../../core/leadership/quorum.ts';
 import type { KnownLeader, PostgresState } from '../../core/leadership/step.ts';
+import { isOnTimeline } from '../../core/leadership/relay.ts';
 import { decideFollow } from '../../core/leadership/voter.ts';
-import { slotName } from '../../core/topology/names.ts';
+import { relaySlotName, slotName } from '../../core/topology/names.ts';
 import type { DynamicSettings } from './configuration.ts';
 import { serverCheck } from './connection-check.ts';
 import { replicationConninfo } from './conninfo.ts';
 import type { NodeContext } from './node-context.ts';
 import type { PostgresObserver } from './postgres-view.ts';
+import { dropRelaySlots } from './relay-slots.ts';
 import { untilArmed } from './required-setting.ts';
 import type { SlotKeeper } from './slot-keeper.ts';
 import { removeReservedTimelines } from './timelines.ts';
@@ -38,35 +40,45 @@ export class Standby {
     this.#slots = slots;
   }
 
-  /** Rule 6: the decision is taken again under the mutex, written, and only then the path is opened. */
-  async follow(leader: KnownLeader): Promise<void> {
+  /**
+   * Follows `leader` by the stream of `upstream`: the leader itself, or a relay of this group. Rule 6: the decision is taken again
+   * under the mutex, written, and only then the path is opened.
+   */
+  async follow(leader: KnownLeader, upstream: string): Promise<void> {
     const node = this.#node;
-    const peer = node.config.peers.find((one) => one.node === leader.node);
+    const peer = node.config.peers.find((one) => one.node === upstream);
+    const isRelay = upstream !== leader.node;
     const record = node.acceptedRecord;
     if (peer === undefined || record === null) return;
     await node.voterMutex.run(async () => {
       // The former leader may have sent more since the last look: what counts is where this node is once it can send no more.
-      if (node.path.target !== null && node.path.target.node !== leader.node) node.path.close();
+      const { target } = node.path;
+      const isOtherRole = isRelay || target?.isRelay === true;
+      if (target !== null && (target.node !== upstream || isOtherRole)) node.path.close();
       const state = node.path.target === null ? await this.#stateWithoutReceiver() : this.#observer.view.state;
       if (state === null) return;
       const wal = state.kind === 'standby' ? state : { flushLsn: null, isReplayedToEnd: false };
       const decision = decideFollow(node.voter, leader, wal);
       if (decision.kind !== 'stream') return;
+      // Timelines change over direct streams alone.
+      if (isRelay && !isOnTimeline(node.voter, leader.lineage, wal.flushLsn)) return;
+      if (node.voter.lineage?.timeline !== leader.lineage.timeline) await dropRelaySlots(node);
       await node.saveVoter(decision.next);
       await removeReservedTimelines(node.config.paths.dataDirectory);
       const { timeline } = leader.lineage;
       node.path.open({
-        node: leader.node,
+        node: upstream,
         term: leader.term,
         endpoint: peer.postgres,
-        verify: serverCheck(node, leader.node, { as: 'leader', timeline, term: leader.term }),
+        isRelay,
+        verify: serverCheck(node, upstream, { as: isRelay ? 'relay' : 'leader', timeline, term: leader.term }),
       });
       await this.#loadSettings({
         synchronousStandbyNames: synchronousStandbyNames(configurationOf(record), node.config.node),
-        ...this.#streamingFrom(peer),
+        ...this.#streamingFrom(peer, isRelay ? relaySlotName(timeline, node.config.node) : slotName(node.config.node)),
       });
     });
-    node.log.info({ leader: leader.node, term: leader.term }, 'follow');
+    node.log.info({ leader: leader.node, term: leader.term, upstream }, 'follow');
     node.wake();
   }
 
@@ -98,7 +110,7 @@ export class Standby {
         endpoint: peer.postgres,
         verify: serverCheck(node, from, { as: 'promised', timeline, term }),
       });
-      await this.#loadSettings(this.#streamingFrom(peer));
+      await this.#loadSettings(this.#streamingFrom(peer, slotName(node.config.node)));
       const deadline = performance.now() + FETCH_LIMIT_MS;
       while (((await this.#observer.observe(1000)).flushLsn ?? 0n) < until) {
         if (performance.now() > deadline) return false;
@@ -111,7 +123,7 @@ export class Standby {
     }
   }
 
-  #streamingFrom(peer: Peer): Pick<DynamicSettings, 'primaryConninfo' | 'primarySlotName'> {
+  #streamingFrom(peer: Peer, slot: string): Pick<DynamicSettings, 'primaryConninfo' | 'primarySlotName'> {
     const node = this.#node;
     return {
       primaryConninfo: replicationConninfo(node.config, {
@@ -120,7 +132,7 @@ export class Standby {
         applicationName: null,
         member: node.self,
       }),
-      primarySlotName: slotName(node.config.node),
+      primarySlotName: slot,
     };
   }
 

@@ -3,6 +3,11 @@
  */
 import { Gauge, Registry } from 'prom-client';
 import type { InstanceAgent } from './agent.ts';
+import { relayGroupOf } from './node-snapshot.ts';
+import { shallVote } from './node-state.ts';
+
+/** Whoever asks for the status waits for it. */
+const CASCADE_LIMIT_MS = 500;
 
 export interface FailoverTimeline {
   readonly term: number;
@@ -35,6 +40,7 @@ export async function instanceStatus(agent: InstanceAgent): Promise<Record<strin
       ? Math.round(nowMs - node.recordConfirmedSentAtMs)
       : null,
     isMember: agent.isVotingMember(),
+    shallVote: shallVote(node),
     progressPercent: agent.data.progress,
     synchronousStandbyNames: node.files.dynamic.synchronousStandbyNames,
     path: node.path.target === null ? null : { node: node.path.target.node, term: node.path.target.term },
@@ -54,8 +60,21 @@ export async function instanceStatus(agent: InstanceAgent): Promise<Record<strin
       leadership === null
         ? null
         : { reason: leadership.members.reason, standbys: leadership.members.standbys.map(describeStandby) },
+    cascade: await cascadeOf(agent),
     lastFailover: failoverTimeline(agent),
   };
+}
+
+/** Who streams from this standby, in a group with a relay; null: it leads, its PostgreSQL does not answer, or there is no relay. */
+async function cascadeOf({
+  node,
+  leadership,
+}: InstanceAgent): Promise<{ applicationName: string; state: string }[] | null> {
+  if (leadership !== null || node.postmaster.pid === null || relayGroupOf(node) === null) return null;
+  const text = 'select application_name as "applicationName", state from pg_stat_replication';
+  return await node.sql
+    .query<{ applicationName: string; state: string }>(text, [], { timeoutMs: CASCADE_LIMIT_MS })
+    .catch(() => null);
 }
 
 function describeStandby(standby: { applicationName: string; state: string; flushLsn: bigint | null }): unknown {

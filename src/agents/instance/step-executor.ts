@@ -41,7 +41,7 @@ export class StepExecutor {
     stop: (step) => this.#stop(step),
     promote: ({ record }) => this.#promote(record.term),
     lead: () => this.#lead(),
-    follow: ({ leader }) => this.#parts.standby.follow(leader),
+    follow: ({ leader, upstream }) => this.#parts.standby.follow(leader, upstream),
     rewind: ({ leader }) => this.#andWake(this.#parts.data.rewind(leader)),
   };
 

@@ -456,6 +456,36 @@ describe('beside the table', () => {
     assert.equal(stepOf({ ...snapshot, path: { node: 'c-1', term: 2 } }), 'follow Following');
   });
 
+  test('who is no member goes behind the relay of its group once it is on the timeline, and says why it does not vote', () => {
+    const members = aRecord().members.filter(({ node }) => node !== 'b-1');
+    const snapshot = aSnapshot({
+      relayGroup: 'b',
+      record: { kind: 'present', record: aRecord({ leader: 'a-1', members }) },
+      leader: aLeader({ relays: { b: 'b-2' } }),
+      voter: aVoter({ lineage: SECOND, followedTerm: 2 }),
+      postgres: { kind: 'standby', flushLsn: FORK_LSN + 1n, isReplayedToEnd: true },
+      path: { node: 'a-1', term: 2 },
+    });
+    const upstreamOf = (given: Partial<NodeSnapshot>): string => {
+      const step = decideNodeStep({ ...snapshot, ...given });
+      return step.kind === 'follow' ? step.upstream : `${step.kind}: ${step.reason.message}`;
+    };
+    assert.equal(upstreamOf({}), 'b-2');
+    assert.match(
+      upstreamOf({ path: { node: 'b-2', term: 2 } }),
+      /^wait: .*behind relay "b-2" and therefore no voting member$/,
+    );
+    const before = { kind: 'standby', flushLsn: FORK_LSN, isReplayedToEnd: true } as const;
+    assert.match(upstreamOf({ postgres: before }), /^wait: Following "a-1" .*of a group with a relay one node votes$/);
+    const asMember = { kind: 'present', record: aRecord({ leader: 'a-1' }) } as const;
+    assert.match(upstreamOf({ record: asMember }), /^wait: Following "a-1" on timeline 2 in term 2$/);
+    assert.match(upstreamOf({ relayGroup: null }), /^wait: Following "a-1" on timeline 2 in term 2$/);
+    assert.match(
+      upstreamOf({ leader: aLeader({ relays: { b: 'b-1' } }) }),
+      /^wait: Following "a-1" on timeline 2 in term 2$/,
+    );
+  });
+
   test('a leader of an older term than the record has is not followed, one of a newer term is', () => {
     const record = { kind: 'present', record: aRecord({ leader: 'a-1', term: 4 }) } as const;
     assert.equal(stepOf({ record, leader: aLeader({ term: 3 }) }), 'wait WaitingForLeader');

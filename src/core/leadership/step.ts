@@ -7,6 +7,7 @@
  */
 import type { ClusterRecord } from '../../api/record.ts';
 import { configurationOf, isMember } from './quorum.ts';
+import { decideUpstream } from './relay.ts';
 import { type FollowDecision, decideFollow, type LeaderTimeline, type Reason, type VoterState } from './voter.ts';
 import type { Lsn } from '../../base/lsn.ts';
 
@@ -24,6 +25,8 @@ export type PostgresState =
 export interface KnownLeader extends LeaderTimeline {
   readonly isPublished: boolean;
   readonly isRewindable: boolean;
+  /** By group: the relay that its nodes stream from; absent or without the group: from the leader. */
+  readonly relays?: Readonly<Record<string, string>>;
 }
 
 export type RecordView =
@@ -35,6 +38,10 @@ export type RecordView =
 export interface NodeSnapshot {
   readonly nowMs: number;
   readonly self: string;
+  /** This node's group, if it has `replication.relay`; null or absent: it has not. */
+  readonly relayGroup?: string | null;
+  /** The relay was tried a moment ago and passed nothing on: this node streams from the leader for a while. */
+  readonly isRelayStalled?: boolean;
   /** The one node of the global cluster that may make the first database. */
   readonly bootstraps: boolean;
   readonly voter: VoterState;
@@ -77,6 +84,8 @@ export type NodeStep =
   | {
       readonly kind: 'follow';
       readonly leader: KnownLeader;
+      /** Whom it streams from: the leader itself, or a relay. */
+      readonly upstream: string;
       readonly decision: Extract<FollowDecision, { kind: 'stream' }>;
       readonly reason: Reason;
     }
@@ -234,9 +243,37 @@ function decideAsFollower(snapshot: NodeSnapshot, record: ClusterRecord): NodeSt
       return wait('WaitingForCheckpoint', `Waiting for the checkpoint of "${usable.node}" before the rewind`);
     return { kind: 'rewind', leader: usable, decision, reason: decision.reason };
   }
-  if (path?.node === usable.node && path.term === usable.term)
-    return { kind: 'wait', untilMs: null, reason: decision.reason };
-  return { kind: 'follow', leader: usable, decision, reason: decision.reason };
+  const upstream = decideUpstream({
+    self: snapshot.self,
+    leader: usable,
+    relay: relayOf(usable, snapshot.relayGroup),
+    record,
+    voter,
+    flushLsn: wal.flushLsn,
+    isRelayStalled: snapshot.isRelayStalled === true,
+  });
+  const reason = reasonToFollow(snapshot, { leader: usable, upstream, reason: decision.reason });
+  if (path?.node === upstream && path.term === usable.term) return { kind: 'wait', untilMs: null, reason };
+  return { kind: 'follow', leader: usable, upstream, decision, reason };
+}
+
+/** Named by the leader for a group; null: none. */
+export function relayOf({ relays }: KnownLeader, group: string | null | undefined): string | null {
+  return group === null || group === undefined ? null : (relays?.[group] ?? null);
+}
+
+/** Of a group with a relay: why it does not vote. */
+function reasonToFollow(
+  { relayGroup, record, self, voter }: NodeSnapshot,
+  follow: { readonly leader: KnownLeader; readonly upstream: string; readonly reason: Reason },
+): Reason {
+  const { leader, upstream, reason } = follow;
+  const because = (why: string): Reason => ({ code: reason.code, message: `${reason.message}, ${why}` });
+  if (upstream !== leader.node) return because(`behind relay "${upstream}" and therefore no voting member`);
+  const relay = relayOf(leader, relayGroup);
+  if (relayGroup === null || relayGroup === undefined || record.kind !== 'present' || relay === self) return reason;
+  if (isMember(configurationOf(record.record), { node: self, incarnation: voter.incarnation })) return reason;
+  return because('no voting member, since of a group with a relay one node votes');
 }
 
 function wait(code: string, message: string, untilMs: number | null = null): NodeStep {

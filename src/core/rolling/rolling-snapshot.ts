@@ -47,9 +47,9 @@ export interface RollingNode {
     readonly activity: NodeActivity;
     /** The sentence that its agent gives for it. */
     readonly message: string;
-    /** It is a voting member under its present incarnation. */
+    /** It is a voting member under its present incarnation, or is to be none while the present leader leads (relays). */
     readonly isMember: boolean;
-    /** The leader's PostgreSQL sends it WAL now; true of the leader itself. */
+    /** The leader's PostgreSQL, or the relay's, sends it WAL now; true of the leader itself. */
     readonly isStreaming: boolean;
     readonly lagBytes: number | null;
     /** It has loaded the configuration that is wanted now. */

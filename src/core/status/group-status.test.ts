@@ -121,6 +121,22 @@ suite('the status of a group', () => {
     assert.deepEqual(postgresGroupStatusSchema.parse(status), status);
   });
 
+  test('is healthy when a node streams from a relay and does not vote, and not when the relay sends it nothing', () => {
+    const standby = (node: string) => ({
+      applicationName: applicationName({ node, incarnation: incarnationOf(node) }),
+      state: 'streaming',
+    });
+    const behind = { isMember: false, shallVote: false, path: { node: 'leo-2' } };
+    const nodes = (cascade: NodeStatus['cascade']) => ({
+      'leo-1': { members: { standbys: [standby('leo-2')] } },
+      'leo-2': { path: { node: 'leo-1' }, cascade },
+      'leo-3': behind,
+    });
+    assert.equal(statusOf({ nodes: nodes([standby('leo-3')]) }).reason, 'Healthy');
+    assert.equal(statusOf({ nodes: nodes([]) }).reason, 'StandbyNotStreaming');
+    assert.equal(statusOf({ nodes: nodes(null) }).reason, 'StandbyNotStreaming');
+  });
+
   test('remembers the leader and the last failover when nobody answers', () => {
     const failover = { term: 3, formerLeader: 'leo-2', reason: 'silence', suspectedAt: '2026-06-01T00:00:00.000Z' };
     const lastFailover = { ...failover, promisedMs: 20, swappedMs: 30, promotedMs: 90, publishedMs: 140, loss: null };

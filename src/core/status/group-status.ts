@@ -258,13 +258,20 @@ function findTrouble(input: GroupStatusInput, nodes: readonly GroupNodeStatus[])
   if (nodes.length < instances)
     return { reason: 'NodesMissing', message: `${nodes.length} of ${instances} nodes exist` };
   const outside = nodes.find(
-    ({ name, member }) => !member && input.groupPlan.nodes.some((one) => one.name === name && one.votes),
+    ({ name, member }) =>
+      !member && shallVote(input, name) && input.groupPlan.nodes.some((one) => one.name === name && one.votes),
   );
   if (outside !== undefined)
     return { reason: 'NotAMember', message: `"${outside.name}" streams, and is not counted as a voting member yet` };
   if (proxies.ready < proxies.instances)
     return { reason: 'ProxiesNotReady', message: `${proxies.ready} of ${proxies.instances} proxies are ready` };
   return null;
+}
+
+/** Not while it is behind a relay. */
+function shallVote({ observations }: GroupStatusInput, node: string): boolean {
+  const answer = observations.find(({ name }) => name === node)?.answer;
+  return answer?.kind !== 'answered' || answer.status.shallVote !== false;
 }
 
 /** A node of a third group that follows a leader which only we do not reach. Null: there is none. */

@@ -173,6 +173,7 @@ function renderPeers(plan: GlobalPlan, from: GroupPlan, placement: Placement): P
         agent: { ...at, port: where.agentPort },
         priority: node.priority,
         votes: node.votes,
+        ...(plan.replication.relayGroups.includes(group.name) ? { relay: true } : {}),
       };
     }),
   );

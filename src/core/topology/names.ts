@@ -39,6 +39,13 @@ export const peersConfigMap = (group: string): string => `${group}-peers`;
 /** Physical slot through which `node` streams, on whichever node leads. Slot names have no "-", node names no "_": one to one. */
 export const slotName = (node: string): string => `pgspan_${node.replaceAll('-', '_')}`;
 
+/** What the names of all slots of cascades begin with. */
+export const RELAY_SLOT_PREFIX = 'relay_';
+
+/** Slot through which `node` streams from a relay that is on `timeline`: it is gone before the relay takes up another one. */
+export const relaySlotName = (timeline: number, node: string): string =>
+  `${RELAY_SLOT_PREFIX}${timeline}_${node.replaceAll('-', '_')}`;
+
 /** The one rule of design.md section 4. */
 export const fqdn = (service: string, dns: DnsEntry): string => `${service}${dns.hostSuffix}.${dns.domain}`;
 

@@ -55,6 +55,8 @@ export interface ReplicationPlan {
   readonly maximumLagBytes: number;
   /** Names of the nodes that vote when all are there, and with `scope: group` the primary group leads: M of leadership.md. */
   readonly voters: readonly string[];
+  /** Groups with a relay: each counts for one voter, whichever of its nodes that is; `voters` has its first. */
+  readonly relayGroups: readonly string[];
   /** w and v of leadership.md when all voters are members: w + v = |M| + 1. */
   readonly writeQuorum: number;
   readonly electionQuorum: number;

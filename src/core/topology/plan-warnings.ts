@@ -4,7 +4,10 @@ import { splitHbaLine } from '../postgresql/hba-problems.ts';
 import { SERVER_SETTINGS } from '../postgresql/setting-values.ts';
 import { imageMajor } from './image.ts';
 import type { PlanNote } from './plan-types.ts';
-import { resolveShared } from './shared-settings.ts';
+import { planReplication } from './replication-plan.ts';
+import { resolveShared, type SharedSettings } from './shared-settings.ts';
+
+type SharedReplication = SharedSettings['replication'];
 
 export function planWarnings(groups: readonly PostgresGroup[]): PlanNote[] {
   return [...globalWarnings(groups), ...groups.flatMap(groupWarnings)];
@@ -29,6 +32,7 @@ function globalWarnings(groups: readonly PostgresGroup[]): PlanNote[] {
       message: `etcd over ${groups.length} group${groups.length === 1 ? '' : 's'} survives the loss of none: add a group, a witness (instances: 0) is enough`,
     });
   }
+  notes.push(...relayWarnings(groups, replication));
   if (replication.scope === 'group') {
     notes.push({
       group: first,
@@ -37,6 +41,29 @@ function globalWarnings(groups: readonly PostgresGroup[]): PlanNote[] {
     });
   }
   return notes;
+}
+
+/** Fewer nodes vote with relays: what can no longer be lost because of that. */
+function relayWarnings(groups: readonly PostgresGroup[], shared: SharedReplication): PlanNote[] {
+  const relayed = groups.find(({ spec }) => spec.replication.relay === true);
+  if (relayed === undefined) return [];
+  const first = (groups[0] as PostgresGroup).metadata.name;
+  const without = groups.map((group) => ({
+    ...group,
+    spec: { ...group.spec, replication: { ...group.spec.replication, relay: false } },
+  }));
+  const { voters, minCopies, survives } = planReplication(groups, shared, first);
+  const lost = planReplication(without, shared, first).survives.groups.filter(
+    (name) => !survives.groups.includes(name),
+  );
+  if (lost.length === 0) return [];
+  return [
+    {
+      group: relayed.metadata.name,
+      path: 'spec.replication.relay',
+      message: `with relays ${voters.length} nodes vote, and the loss of group ${lost.map((name) => `"${name}"`).join(' or ')} is an outage (${minCopies} copies are asked for); without them it is survived`,
+    },
+  ];
 }
 
 function groupWarnings({ metadata, spec }: PostgresGroup): PlanNote[] {

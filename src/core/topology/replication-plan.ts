@@ -15,8 +15,9 @@ export function planReplication(
     .filter((group) => group.spec.role === 'readWrite' && group.spec.instances > 0)
     .map((group) => ({
       group: group.metadata.name,
-      voters: Array.from({ length: group.spec.instances }, (_, index) => nodeName(group.metadata.name, index + 1)),
+      voters: Array.from({ length: votingNodes(group) }, (_, index) => nodeName(group.metadata.name, index + 1)),
     }));
+  const relayGroups = groups.filter(hasRelay).map((group) => group.metadata.name);
   // With one group both are the same, and need no lease.
   const isInGroup = shared.scope === 'group' && allByGroup.length > 1;
   const scope = isInGroup ? 'group' : 'global';
@@ -40,5 +41,26 @@ export function planReplication(
     scope,
   });
   const { maximumLagBytes } = shared;
-  return { scope, minCopies, siteMembersMax, maximumLagBytes, voters, writeQuorum, electionQuorum, survives };
+  return {
+    scope,
+    minCopies,
+    siteMembersMax,
+    maximumLagBytes,
+    voters,
+    relayGroups,
+    writeQuorum,
+    electionQuorum,
+    survives,
+  };
+}
+
+/** A group of one node is its own relay. */
+function hasRelay({ spec }: PostgresGroup): boolean {
+  return spec.replication.relay === true && spec.instances > 1;
+}
+
+/** How many of its nodes vote when all are there: of a group with a relay the relay alone (core/leadership/relay.ts). */
+export function votingNodes(group: PostgresGroup): number {
+  if (group.spec.role !== 'readWrite') return 0;
+  return hasRelay(group) ? 1 : group.spec.instances;
 }

@@ -3,6 +3,7 @@ import type { ManifestProblem } from '../../api/manifest-error.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { nearest } from '../../base/nearest.ts';
 import { imageMajor } from './image.ts';
+import { votingNodes } from './replication-plan.ts';
 import { groupsByBootstrap, resolveShared, SHARED_FIELDS } from './shared-settings.ts';
 
 /** Most nodes with data: the record and each agent's file hold them all. */
@@ -13,6 +14,7 @@ export function sharedProblems(groups: readonly PostgresGroup[]): ManifestProble
     ...disagreements(groups),
     ...primaryGroupProblems(groups),
     ...countProblems(groups),
+    ...relayProblems(groups),
     ...timingProblems(groups),
     ...majorProblems(groups),
   ];
@@ -102,7 +104,7 @@ function countProblems(groups: readonly PostgresGroup[]): ManifestProblem[] {
   }
   const { minCopies, scope } = resolveShared(groups).replication;
   const voting = groups.filter((group) => group.spec.role === 'readWrite' && group.spec.instances > 0);
-  const counts = voting.map((group) => group.spec.instances);
+  const counts = voting.map(votingNodes);
   const available = scope === 'group' ? Math.min(...counts) : counts.reduce((sum, count) => sum + count, 0);
   if (minCopies !== undefined && voting.length > 0 && isWholeCluster(groups) && minCopies > available) {
     const holder = groups.find((group) => group.spec.replication.minCopies !== undefined) ?? first;
@@ -115,6 +117,19 @@ function countProblems(groups: readonly PostgresGroup[]): ManifestProblem[] {
     });
   }
   return problems;
+}
+
+/** With `scope: group` nobody outside of the leader's group votes, and any node there may have to take over by what it holds. */
+function relayProblems(groups: readonly PostgresGroup[]): ManifestProblem[] {
+  if (resolveShared(groups).replication.scope !== 'group') return [];
+  return groups
+    .filter(({ spec }) => spec.replication.relay === true)
+    .map(({ metadata }) => ({
+      group: metadata.name,
+      path: 'spec.replication.relay',
+      found: 'found true, and spec.replication.scope is "group"',
+      accepted: 'accepted: with scope "global"; leave out the one or the other',
+    }));
 }
 
 function timingProblems(groups: readonly PostgresGroup[]): ManifestProblem[] {

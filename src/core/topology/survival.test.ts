@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { groupsOf } from '../../../test/kit/manifests.ts';
+import { groupsOf, postgresGroup } from '../../../test/kit/manifests.ts';
 import { planGlobalCluster } from './plan.ts';
 import type { ReplicationPlan } from './plan-types.ts';
 
@@ -116,6 +116,35 @@ describe('what a set-up survives', () => {
       [['leo-1', 'leo-2', 'leo-3'], 2, 2, 0, 1024 * 1024],
     );
     assert.equal(replicationOf([3, 1], { replication: { scope: 'group' } }).minCopies, 1);
+  });
+
+  it('groups with a relay count for one voter each', () => {
+    const relay = { replication: { relay: true } };
+    const three = replicationOf([3, 3, 3], relay);
+    assert.deepEqual(
+      [three.voters, three.relayGroups, three.writeQuorum, three.electionQuorum, three.siteMembersMax],
+      [['leo-1', 'ait-1', 'pit-1'], ['leo', 'ait', 'pit'], 2, 2, 1],
+    );
+    assert.deepEqual(three.survives.groups, ['leo', 'ait', 'pit']);
+    assert.deepEqual(replicationOf([1, 1, 1], relay).relayGroups, [], 'one node is its own relay');
+  });
+
+  it('a relay that leaves too few voters is warned of', () => {
+    const warningsOf = (instances: readonly [number, number, number], relays: readonly boolean[]) =>
+      planGlobalCluster(
+        ['leo', 'ait', 'pit'].map((name, index) =>
+          postgresGroup({ name, spec: { instances: instances[index], replication: { relay: relays[index] } } }),
+        ),
+      ).warnings.filter(({ path }) => path === 'spec.replication.relay');
+    const [warning, ...rest] = warningsOf([3, 2, 0], [false, true, false]);
+    assert.deepEqual(rest, []);
+    assert.equal(warning?.group, 'ait');
+    assert.match(
+      warning?.message ?? '',
+      /^with relays 4 nodes vote, and the loss of group "leo" is an outage \(2 copies are asked for\); without them it is survived$/,
+    );
+    assert.deepEqual(warningsOf([3, 3, 3], [true, true, true]), []);
+    assert.deepEqual(warningsOf([3, 2, 0], [false, false, false]), []);
   });
 
   it('two groups with data and a witness: either group', () => {

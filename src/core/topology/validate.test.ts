@@ -128,6 +128,19 @@ describe('what holds for the whole global cluster', () => {
     assert.deepEqual(leo({ globalCluster: { primaryGroup: 'ait', peers: [{ group: 'ait' }] } }), []);
   });
 
+  it('has relays with commits over all groups only', () => {
+    const relay = { replication: { relay: true } };
+    assert.deepEqual(problemsOf({ name: 'leo' }, { name: 'ait', spec: relay }), []);
+    assert.match(
+      problemsOf({ name: 'leo', spec: { replication: { scope: 'group' } } }, { name: 'ait', spec: relay })[0] ?? '',
+      /^ait: spec.replication.relay: found true, and spec.replication.scope is "group"; accepted: with scope "global"/,
+    );
+    assert.match(
+      problemsOf({ name: 'leo', spec: { replication: { relay: true, minCopies: 2 } } })[0] ?? '',
+      /found 2, and the global cluster has 1 voting node;/,
+    );
+  });
+
   it('asks for no more copies than there are voting nodes', () => {
     assert.match(
       leo({ replication: { minCopies: 4 } })[0] ?? '',

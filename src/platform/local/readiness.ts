@@ -24,7 +24,7 @@ import {
 export interface ReadinessOptions {
   readonly site: LocalSite;
   /** Who shall vote when all is well. */
-  readonly replication: Pick<ReplicationPlan, 'scope' | 'voters'>;
+  readonly replication: Pick<ReplicationPlan, 'scope' | 'voters' | 'relayGroups'>;
   readonly timeoutMs: number;
   /** Not waited for: who is frozen or cut off on purpose does not become ready. */
   readonly except: readonly string[];
@@ -96,12 +96,12 @@ interface Watched {
 /** With `scope: group` the members are those of the group that leads, whichever it is. */
 function shallVote(
   { state }: LocalSite,
-  { scope, voters }: ReadinessOptions['replication'],
+  { scope, voters, relayGroups }: ReadinessOptions['replication'],
   name: string,
   leader: string | null,
 ): boolean {
-  if (scope === 'global') return voters.includes(name);
   const groupOf = (node: string | null) => state.nodes.find((one) => one.name === node)?.group;
+  if (scope === 'global') return voters.includes(name) || relayGroups.includes(groupOf(name) ?? '');
   return groupOf(name) === groupOf(leader);
 }
 
@@ -109,12 +109,12 @@ type Ask = Omit<AgentRequest, 'path'>;
 
 /** A voting node is ready when it is a member: before that, the loss of another one may stop writes. */
 async function askNode(server: Watched, ask: Ask): Promise<string> {
-  const { activity, progressPercent, reason, isMember, leaderView } = nodeStatusSchema.parse(
+  const { activity, progressPercent, reason, isMember, shallVote, leaderView } = nodeStatusSchema.parse(
     (await askAgent({ ...ask, path: '/v1/status' })).body,
   );
   const isUp = (await askAgent({ ...ask, path: '/readyz' })).status === 200;
   const isSettled = activity === 'leading' || activity === 'following';
-  server.isReady = isUp && isSettled && (isMember || !server.votes(leaderView.leader));
+  server.isReady = isUp && isSettled && (isMember || shallVote === false || !server.votes(leaderView.leader));
   if (isSettled) return server.isReady ? activity : `${activity}, not yet a voting member`;
   return `${activity}${progressPercent === null ? '' : ` ${progressPercent} %`}: ${reason.message}`;
 }
