@@ -41,6 +41,10 @@ export const nodeStatusSchema = z.object({
   lagBytes: z.number().nullable(),
   generation: z.int(),
   record: clusterRecordSchema.nullable(),
+  /** Highest term and version of the record that this node has seen, from its promise file. */
+  seen: z.object({ term: z.int(), version: z.int() }).optional(),
+  /** The newest record that it has seen, as it was: what `pgspan record restore` puts back. */
+  rememberedRecord: clusterRecordSchema.nullable().optional(),
   isMember: z.boolean(),
   /** False: it is to be no member now, since it is behind a relay, or the leader votes for its group. Absent: an older version. */
   shallVote: z.boolean().optional(),

@@ -68,6 +68,11 @@ export const VERBS: readonly Verb[] = [
     load: async () => (await import('./failover.ts')).failoverCommand(),
   },
   {
+    name: 'record',
+    summary: 'put the record of who leads back, after the loss of what the coordination service held',
+    load: async () => (await import('./record.ts')).recordCommand(),
+  },
+  {
     name: 'doctor',
     summary: 'examine every edge: name, reachability, handshake, certificate, login',
     load: async () => (await import('./doctor.ts')).doctorCommand(),

@@ -15,7 +15,7 @@ export const ASK_TIMEOUT_MS = 1500;
 /** Never throws for a node that does not answer: that is what it reports. */
 export async function observeCluster(access: ClusterAccess): Promise<ClusterStatus> {
   const [nodes, proxies] = await Promise.all([
-    Promise.all(access.nodes.map((node) => observeNode(node, access))),
+    observeNodes(access),
     Promise.all(access.proxies.map((proxy) => observeProxy(proxy, access))),
   ]);
   const { plan } = access;
@@ -28,6 +28,11 @@ export async function observeCluster(access: ClusterAccess): Promise<ClusterStat
     scope: plan.replication.scope,
   });
   return withStoredStatus(status, access.stored, Date.now());
+}
+
+/** Every data node, as observeCluster asks them. */
+export async function observeNodes(access: ClusterAccess): Promise<NodeObservation[]> {
+  return await Promise.all(access.nodes.map((node) => observeNode(node, access)));
 }
 
 async function observeNode(node: NodeAccess, { vantage, startHint }: ClusterAccess): Promise<NodeObservation> {

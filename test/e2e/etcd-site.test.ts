@@ -1,7 +1,12 @@
 /** A local site that keeps its record in an etcd of its own, one member in each group: what the loss of members does, and of none. */
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { promisify } from 'node:util';
 import { waitUntil } from '../../src/base/wait-until.ts';
+import { etcdFolder } from '../../src/platform/local/site.ts';
 import { AgentSite, NODES, Writer } from '../kit/agent-site.ts';
 import { needs } from '../kit/requirement.ts';
 
@@ -92,6 +97,75 @@ describe('a site with an etcd of its own', {
     await site.kill(leader);
     await anotherLeads(leader);
     await site.up();
+    await isWholeAgain();
+  });
+
+  /** `pgspan WORDS` for this site. @returns what it printed, and its exit code. */
+  async function pgspan(...words: string[]): Promise<{ code: number; text: string }> {
+    const main = join(import.meta.dirname, '../../src/cli/main.ts');
+    const args = [main, ...words, '--state', site.folder];
+    try {
+      const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: '/' });
+      return { code: 0, text: stdout };
+    } catch (error) {
+      const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+      return { code, text: stdout + stderr };
+    }
+  }
+
+  /** All that etcd held is lost for ever, and an empty etcd runs in its place. */
+  async function loseEtcd(meanwhile: () => void = () => {}): Promise<void> {
+    for (const { name } of site.site.state.etcd) {
+      await site.kill(name);
+      rmSync(join(etcdFolder(site.site, name), 'data', 'member'), { recursive: true });
+    }
+    meanwhile();
+    await site.up();
+  }
+
+  test('gets its record back from its nodes when etcd has lost everything, and elects again', async () => {
+    const leader = await isWholeAgain();
+    const there = await pgspan('record', 'restore');
+    assert.ok(there.code === 4 && /nothing needs to be put back/.test(there.text), there.text);
+    const { record } = (await site.status(leader)) ?? {};
+    writer.mark();
+    await loseEtcd();
+    await writer.goesOn();
+    assert.ok(writer.longestGapMs < 3000, `the database goes on: a gap of ${Math.round(writer.longestGapMs)} ms`);
+
+    // A node whose agent starts anew finds no record, and says what to do.
+    const standby = NODES.find((node) => node !== leader) as string;
+    await site.endAgent(standby, 'SIGKILL');
+    await site.startAgent(standby);
+    await site.until(standby, 'misses the record', ({ reason }) => reason.code === 'RecordMissing');
+    assert.match((await site.status(standby))?.reason.message ?? '', /`pgspan record restore`/);
+
+    const shown = await pgspan('record', 'show');
+    assert.match(shown.text, /it may be put back/, shown.text);
+    const restored = await pgspan('record', 'restore', '-o', 'json');
+    assert.equal(restored.code, 0, restored.text);
+    const { term, version } = JSON.parse(restored.text) as { term: number; version: number };
+    assert.deepEqual([term, version], [record?.term, record?.version]);
+    assert.equal(await isWholeAgain(), leader);
+    assert.equal((await site.status(leader))?.leaderView.term, term, 'nothing has changed hands');
+    await site.kill(leader);
+    await anotherLeads(leader);
+    await site.up();
+    await isWholeAgain();
+  });
+
+  test('gets its record back although the leader is cut off too, if a person accepts what that risks', async () => {
+    const leader = await isWholeAgain();
+    await loseEtcd(() => site.cut(leader));
+    const other = NODES.find((node) => node !== leader) as string;
+    await site.until(other, 'misses the record', ({ reason }) => reason.code === 'RecordMissing');
+    const refused = await pgspan('record', 'restore');
+    assert.ok(refused.code === 4 && /may have changed the members/.test(refused.text), refused.text);
+    const restored = await pgspan('record', 'restore', '--accept-loss');
+    assert.equal(restored.code, 0, restored.text);
+    await anotherLeads(leader);
+    // The writer may hang in a session on the leader that is cut off, and goes on when that one hears that it was replaced.
+    site.heal();
     await isWholeAgain();
   });
 });

@@ -13,6 +13,7 @@ import { watchFiles } from '../../base/watch-files.ts';
 import { loadStoreTls, openRecordStore } from '../../coordination/open-store.ts';
 import { InstanceAgent } from './agent.ts';
 import { ForcedFailoverError } from './forced-failover.ts';
+import { RecordRestoreError, restoreRecord } from './record-restore.ts';
 import { openCardRoutes } from './card-routes.ts';
 import { createJoinRoutes } from './join-routes.ts';
 import { ConfigurationFiles } from './configuration.ts';
@@ -203,6 +204,7 @@ async function carryOut(agent: InstanceAgent, path: string, body: unknown): Prom
   const orders: Record<string, () => Promise<unknown>> = {
     '/v1/switchover': async () => await agent.switchover.run(readTarget(body)),
     '/v1/failover': async () => await agent.election.force(),
+    '/v1/record/restore': async () => await restoreRecord(agent.node, readWanted(body)),
     '/v1/restart': async () => {
       await agent.restartPostgres();
       return {};
@@ -214,7 +216,10 @@ async function carryOut(agent: InstanceAgent, path: string, body: unknown): Prom
     return { status: 200, body: await order() };
   } catch (error) {
     const isRefusal =
-      error instanceof SwitchoverError || error instanceof ForcedFailoverError || error instanceof OrderError;
+      error instanceof SwitchoverError ||
+      error instanceof ForcedFailoverError ||
+      error instanceof RecordRestoreError ||
+      error instanceof OrderError;
     if (!isRefusal) throw error;
     return { status: 409, body: { error: error.message, code: error.code } };
   }
@@ -230,4 +235,10 @@ function readTarget(body: unknown): string | null {
   const to = (body as { to?: unknown } | null)?.to ?? null;
   if (to === null || (typeof to === 'string' && to.length <= 63)) return to;
   throw new OrderError('Cannot switch over: "to" must be the name of a node, or null for the best');
+}
+
+function readWanted(body: unknown): { term: number; version: number } {
+  const { term, version } = (body ?? {}) as { term?: unknown; version?: unknown };
+  if (Number.isInteger(term) && Number.isInteger(version)) return { term: term as number, version: version as number };
+  throw new OrderError('Cannot put the record back: "term" and "version" must be those of the record that is meant');
 }

@@ -47,7 +47,7 @@ export class NodeContext {
   readonly path: PathForwarder;
   readonly files: ConfigurationFiles;
   readonly programsProblem: Reason | null;
-  /** By which record this node last led. */
+  /** The newest record that this node has seen. */
   readonly remembered: RememberedRecord;
   readonly links = new Map<string, PeerLink>();
   /** All that this agent does again and again, so that it wakes up seldom. */
@@ -173,7 +173,7 @@ export class NodeContext {
         this.storeVersion = stored.storeVersion;
         this.record = stored.record === null ? { kind: 'absent' } : { kind: 'present', record: stored.record };
         // Beside, since an election and a promotion must not wait for a slow disk once more.
-        if (stored.record?.leader === this.config.node)
+        if (stored.record !== null)
           this.remembered
             .save(stored.record)
             .catch((error: Error) => this.log.warn({ error: error.message }, 'cannot remember the record'));

@@ -34,6 +34,8 @@ export async function instanceStatus(agent: InstanceAgent): Promise<Record<strin
     generation: agent.loadedGeneration,
     systemIdentifier: node.systemIdentifier,
     record,
+    seen: node.voter.seen,
+    rememberedRecord: await node.remembered.newest(),
     /** Where the lease rule holds: whether this node's lease runs. */
     lease: agent.lease.isNeeded ? { isHeld: agent.lease.isHeld, durationMs: agent.lease.durationMs } : null,
     recordConfirmedAgeMs: Number.isFinite(node.recordConfirmedSentAtMs)

@@ -119,7 +119,7 @@ function keep(snapshot: EtcdSnapshot, memory: Extract<EtcdSnapshot['memory'], { 
       kind: 'blocked',
       reason: {
         code: 'RecordLost',
-        message: `The volume of "${own.name}", the only member of etcd, is lost, and the record of the leader with it. The database goes on under its present leader. Restore the volume, or follow "the record is lost" of the guide`,
+        message: `The volume of "${own.name}", the only member of etcd, is lost, and the record of the leader with it. The database goes on under its present leader. Restore the volume, or follow "The record is lost" of docs/several-clusters.md`,
       },
     };
   }

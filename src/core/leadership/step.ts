@@ -142,13 +142,13 @@ function decideWithoutRecord(snapshot: NodeSnapshot): NodeStep {
   if (snapshot.data === 'present' && !isUnrecorded)
     return blocked(
       'RecordMissing',
-      'This node has data but the coordination service has no record: bring the record back from a backup that is not older, or remove the data',
+      'This node has data but the coordination service has no record: put it back with `pgspan record restore`, or remove the data',
     );
   if (!snapshot.bootstraps) return wait('WaitingForBootstrap', 'Waiting until the first node has made the database');
   if (snapshot.peersKnowDatabase)
     return blocked(
       'RecordMissing',
-      'Other nodes hold a database but the coordination service has no record: bring the record back from a backup that is not older',
+      'Other nodes hold a database but the coordination service has no record: put it back with `pgspan record restore`',
     );
   return { kind: 'bootstrap', reason: { code: 'Bootstrap', message: 'Making the first database' } };
 }

@@ -73,7 +73,7 @@ export function decideRecordSeen(
       kind: 'older',
       reason: {
         code: 'RecordMissing',
-        message: `The coordination service has no record, but this node has seen version ${seen.version} of term ${seen.term}`,
+        message: `The coordination service has no record, but this node has seen version ${seen.version} of term ${seen.term}: \`pgspan record restore\` puts it back`,
       },
     };
   }
@@ -82,7 +82,7 @@ export function decideRecordSeen(
       kind: 'older',
       reason: {
         code: 'RecordOlder',
-        message: `The record has version ${record.version} of term ${record.term}, but this node has seen version ${seen.version} of term ${seen.term}`,
+        message: `The record has version ${record.version} of term ${record.term}, but this node has seen version ${seen.version} of term ${seen.term}: \`pgspan record restore\` puts that one back`,
       },
     };
   if (record.version === seen.version && record.term === seen.term) return { kind: 'current', next: voter };
