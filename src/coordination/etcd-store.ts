@@ -46,6 +46,13 @@ interface Snapshot {
   readonly revision: bigint;
 }
 
+/**
+ * For the watch, which holds nobody up. Longer than STORE_TIMEOUT_MS, so that a member whose answers take up to a second is heard at all: a
+ * new connection needs two of them, for TLS and for the request. The one that the watch's reads have opened is kept, and then
+ * serves those that must be quick. With more, a member that is cut off would be given up so much later.
+ */
+const WATCH_TIMEOUT_MS = 3000;
+
 /** As mod_revision, etcd's word for "the key does not exist". */
 const ABSENT = '0';
 
@@ -108,7 +115,7 @@ export function openEtcdStore(options: EtcdClientOptions & { readonly key: strin
     let revision = 0n;
     return {
       async read() {
-        const snapshot = await readSnapshot(STORE_TIMEOUT_MS);
+        const snapshot = await readSnapshot(WATCH_TIMEOUT_MS);
         revision = snapshot.revision;
         return snapshot.stored;
       },
@@ -116,7 +123,7 @@ export function openEtcdStore(options: EtcdClientOptions & { readonly key: strin
         // From the revision of the read, not of the record: that of an old record is compacted away one day.
         const from = encodeWatch(key, revision + 1n);
         const onLine = (line: unknown): void => decodeWatchLine(line, where).forEach(onStored);
-        return client.lines(WATCH_PATH, from, { onLine, onEnd }, { timeoutMs: STORE_TIMEOUT_MS });
+        return client.lines(WATCH_PATH, from, { onLine, onEnd }, { timeoutMs: WATCH_TIMEOUT_MS });
       },
     };
   };

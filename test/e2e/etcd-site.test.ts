@@ -7,12 +7,14 @@ import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { waitUntil } from '../../src/base/wait-until.ts';
 import { etcdFolder } from '../../src/platform/local/site.ts';
+import type { StoreConfig } from '../../src/api/agent-config.ts';
 import { AgentSite, NODES, Writer } from '../kit/agent-site.ts';
+import { type Link, openLink } from '../kit/link.ts';
 import { needs } from '../kit/requirement.ts';
 
 describe('a site with an etcd of its own', {
   ...needs('root', 'postgres', 'psql', 'etcd', 'nft', 'mkfs.ext4', 'loopback'),
-  timeout: 400_000,
+  timeout: 500_000,
 }, () => {
   let site: AgentSite;
   let writer: Writer;
@@ -168,4 +170,80 @@ describe('a site with an etcd of its own', {
     site.heal();
     await isWholeAgain();
   });
+
+  test('with slow answers of etcd nothing changes hands; a failover works at 0.5 s, and waits for faster ones at 2 s and 10 s', async (t) => {
+    const first = await isWholeAgain();
+    const { etcd, ports } = site.site.state;
+    await using slow = new AsyncDisposableStack();
+    const links: Link[] = [];
+    for (const [index, { address }] of etcd.entries()) {
+      const listenAddress = `127.74.9.${index + 1}`;
+      links.push(slow.use(await openLink({ listenAddress, to: { address, port: ports.etcdClient } })));
+    }
+    const delayAnswers = (ms: number): void => {
+      for (const link of links) link.answerDelayMs = ms;
+    };
+    // The agents alone: the members of etcd reach each other as before.
+    for (const node of NODES) {
+      site.configure(node, (config) => ({ ...config, store: through(links, config.store) }));
+      await site.endAgent(node, 'SIGUSR2');
+      await site.startAgent(node);
+    }
+    await isWholeAgain();
+    const term = async (): Promise<number> => {
+      const seen = await Promise.all(NODES.map(async (node) => (await site.status(node))?.leaderView.term ?? 0));
+      return Math.max(...seen);
+    };
+
+    for (const delayMs of [500, 2000, 10_000]) {
+      const before = await term();
+      delayAnswers(delayMs);
+      writer.mark();
+      // More than a recheck of the watch, a fence and several detections.
+      await new Promise((resolve) => setTimeout(resolve, 15_000));
+      await writer.goesOn();
+      t.diagnostic(`${delayMs} ms: longest time between two writes ${Math.round(writer.longestGapMs)} ms`);
+      assert.ok(writer.longestGapMs < 2000, `${delayMs} ms: a gap of ${Math.round(writer.longestGapMs)} ms`);
+      assert.equal(await term(), before, `nothing has changed hands at ${delayMs} ms`);
+    }
+
+    delayAnswers(500);
+    await new Promise((resolve) => setTimeout(resolve, 12_000));
+    const killedAtMs = performance.now();
+    await site.kill(first);
+    await anotherLeads(first);
+    await writer.goesOn();
+    t.diagnostic(
+      `500 ms: another leads, and writes go on, ${Math.round(performance.now() - killedAtMs)} ms after the kill`,
+    );
+    delayAnswers(0);
+    await site.startAgent(first);
+    const second = await isWholeAgain();
+
+    delayAnswers(2000);
+    const before = await term();
+    await site.kill(second);
+    const standby = NODES.find((node) => node !== second) as string;
+    const { reason } = await site.until(
+      standby,
+      'says why it waits',
+      (status) => status.reason.code === 'ElectionWaits',
+    );
+    assert.match(reason.message, /another cannot be elected yet: Cannot read the record: .*no answer within the time/);
+    assert.equal(await term(), before);
+    delayAnswers(0);
+    await anotherLeads(second);
+    await site.startAgent(second);
+    await isWholeAgain();
+  });
 });
+
+/** The same store, each member behind its link. */
+function through(links: readonly Link[], store: StoreConfig): StoreConfig {
+  assert.ok(store.kind === 'etcd');
+  const endpoints = store.endpoints.map((endpoint, index) => {
+    const { address, port } = links[index] as Link;
+    return { ...endpoint, address, port };
+  });
+  return { ...store, endpoints };
+}

@@ -18,7 +18,7 @@ import { parseLsnOrNull } from '../../base/lsn.ts';
 import { delay } from '../../base/wait-until.ts';
 import { configurationOf, isMember } from '../../core/leadership/quorum.ts';
 import type { NodeStep } from '../../core/leadership/step.ts';
-import { mayLeadByRemembered } from '../../core/leadership/voter.ts';
+import { mayLeadByRemembered, type Reason } from '../../core/leadership/voter.ts';
 import { DataDirectory } from './data-directory.ts';
 import { DecisionLoop, type NextLook } from './decision-loop.ts';
 import { DiskSpace } from './disk-space.ts';
@@ -292,10 +292,17 @@ export class InstanceAgent {
 
   #show(step: NodeStep): void {
     const problem = step.kind === 'start' ? this.#control.startProblem : null;
-    const reason = this.disk.problem ?? problem ?? step.reason;
+    const reason = this.disk.problem ?? problem ?? this.#whyNobodyLeads(step) ?? step.reason;
     const isStarting = this.observer.view.state.kind === 'starting';
     const activity = activityOf(step, { isFenced: this.#holder.isFenced, isStarting });
     this.node.setActivity(problem === null ? activity : 'blocked', reason);
+  }
+
+  /** A node that waits for a lost leader, and could not elect another. */
+  #whyNobodyLeads({ reason }: NodeStep): Reason | null {
+    const { problem } = this.election;
+    if (problem === null || reason.code !== 'WaitingForLeader') return null;
+    return { code: 'ElectionWaits', message: `${reason.message}; another cannot be elected yet: ${problem}` };
   }
 
   async #lookAtDisk(): Promise<void> {

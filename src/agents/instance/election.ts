@@ -66,6 +66,7 @@ export class Election {
   #failedStands = 0;
   /** Elections in a row that ended with an error. */
   #errors = 0;
+  #problem: string | null = null;
   #callOff: () => void = () => {};
 
   times: ElectionTimes | null = null;
@@ -130,6 +131,7 @@ export class Election {
         if (!this.#watch.suspicion(record).isSuspect) return;
         const pauseMs = await this.#attempt(record, suspectedAtMs, suspicion.reason);
         this.#errors = 0;
+        this.#problem = null;
         if (pauseMs === null) return;
         // Each failed attempt asks for a higher promise, which disturbs those that recover: it becomes rarer.
         const factor = this.#failedStands === 0 ? 1 : Math.min(2 ** (this.#failedStands - 1), BACKOFF_FACTOR_MAX);
@@ -137,6 +139,7 @@ export class Election {
       }
     } catch (error) {
       // Mostly the coordination service that is away: nothing else can be done, and it need not be said six times a second.
+      this.#problem = (error as Error).message;
       node.log.error({ error: (error as Error).message }, 'election failed');
       await delay(RETRY_MS * Math.min(2 ** this.#errors++, BACKOFF_FACTOR_MAX));
     } finally {
@@ -280,6 +283,12 @@ export class Election {
       await node.acceptRecord(result.stored, { isLinearizable: true });
       return 'ended';
     }
+  }
+
+  /** Why nobody can be elected by this node, as far as its last attempt goes and the leader is still suspected; null: nothing is known. */
+  get problem(): string | null {
+    const record = this.#node.acceptedRecord;
+    return record !== null && this.#watch.suspicion(record).isSuspect ? this.#problem : null;
   }
 
   /** `failover --accept-loss`. Throws ForcedFailoverError. */
