@@ -9,13 +9,31 @@
  */
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 
 const ROOT = resolve(import.meta.dirname, '..');
 
 /** Some dependencies are CommonJS and call `require` for Node's own modules. */
 const REQUIRE_BANNER = `import { createRequire as __createRequire } from 'node:module';
 const require = __createRequire(import.meta.url);`;
+
+/**
+ * Node's own modules that have properties which load much when they are read. An `import` of such a module reads all of them, whatever is
+ * imported; `http` then loads the whole of undici for `WebSocket`. As an object, which this makes of it, it does not: measured in
+ * docs/decisions/agent-memory.md.
+ */
+const LAZY_MODULES = ['http'];
+
+const lazyModules: Plugin = {
+  name: 'lazy modules of Node',
+  setup({ onResolve, onLoad }) {
+    const filter = new RegExp(`^(node:)?(${LAZY_MODULES.join('|')})$`);
+    onResolve({ filter }, ({ path }) => ({ path: path.replace(/^node:/, ''), namespace: 'lazy-module' }));
+    onLoad({ filter: /.*/, namespace: 'lazy-module' }, ({ path }) => ({
+      contents: `module.exports = process.getBuiltinModule('node:${path}');`,
+    }));
+  },
+};
 
 /** Builds into `outFolder`, replacing it. Throws esbuild's error, which names file and line. */
 export async function bundle(outFolder: string): Promise<void> {
@@ -45,6 +63,7 @@ export async function bundle(outFolder: string): Promise<void> {
       define: { __PGSPAN_BUNDLED__: 'true' },
       // pg tries this optional native driver; it is not ours.
       external: ['pg-native'],
+      plugins: [lazyModules],
       logLevel: 'silent',
     });
     publish(building, outFolder);
