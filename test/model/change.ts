@@ -75,7 +75,10 @@ export function createChangeSteps(m: Machine): ChangeSteps {
         });
         if (decision.kind !== 'change') continue;
         const bits = maskOf(decision.to);
-        found.set(`${bits.mask} ${bits.lives}`, { ...bits, quorum: decision.to.writeQuorum });
+        found.set(`${bits.mask} ${bits.lives} ${decision.to.writeQuorum}`, {
+          ...bits,
+          quorum: decision.to.writeQuorum,
+        });
       }
       return [...found.values()];
     }),

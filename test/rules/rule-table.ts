@@ -330,6 +330,14 @@ export const ruleTable: readonly RuleSection[] = [
         heldBy: [simulation('members are taken out below the copies that were asked for')],
       },
       {
+        rule: 'Where those that are left are fewer than the w of the policy, w is as many as they are.',
+        heldBy: [
+          core('membership', 'goes on with those that stream when a whole site is lost'),
+          core('quorum', 'lets no commit through that does not satisfy both'),
+          { test: 'test/e2e/site-lost.test.ts', title: 'the two that are left elect' },
+        ],
+      },
+      {
         rule: 'An application_name is short enough to count, and is another one for another incarnation.',
         heldBy: [
           fact('synchronous-commit', 'an application_name is cut to 63 bytes'),

@@ -106,11 +106,43 @@ describe('which members a leader goes to', () => {
     assert.equal(names(decide([a, b], [lost(b)], { policy: { minCopies: 1, siteMembersMax: 0 } })), 'a-1, w 1');
   });
 
-  test('does not go to members that could not commit either', () => {
-    const five = [a, b, c, d, { node: 'e-1', incarnation: '555555555555' }];
-    const views = [streaming(b), lost(c), lost(d), lost({ node: 'e-1', incarnation: '555555555555' })];
-    const decision = decide(five, views, { record: aRecord(five, { writeQuorum: 3 }) });
-    assert.equal(decision.kind, 'wait', 'four members need three that stream, and two do');
+  test('goes on with those that stream when a whole site is lost, which were too few for w', () => {
+    // Three in the site that is lost, one in each other: w 4 of 5, and two are left.
+    const [l1, l2, l3] = ['1', '2', '3'].map((id) => ({ node: `l-${id}`, incarnation: id.repeat(12) })) as [
+      Member,
+      Member,
+      Member,
+    ];
+    const policy: QuorumPolicy = { minCopies: 2, siteMembersMax: 3 };
+    const left = (members: readonly Member[], writeQuorum: number) =>
+      decide(members, [streaming(b), ...[l1, l2, l3].map((one) => lost(one))], {
+        record: aRecord(members, { writeQuorum }),
+        policy,
+      });
+    assert.equal(names(left([a, b, l1, l2, l3], 4)), 'a-1 b-1 l-2 l-3, w 2');
+    assert.equal(names(left([a, b, l2, l3], 2)), 'a-1 b-1 l-3, w 2');
+    assert.equal(names(left([a, b, l3], 2)), 'a-1 b-1, w 2');
+    assert.equal(names(left([a, b], 2)), 'none Converged');
+  });
+
+  test('brings w back to the policy when enough stream again, and not before', () => {
+    const record = aRecord([a, b, c, d], { writeQuorum: 2 });
+    assert.equal(
+      names(decide([a, b, c, d], [streaming(b), lost(c, 0), lost(d, 0)], { record })),
+      'none Converged',
+      'they may be back the next moment',
+    );
+    assert.equal(
+      names(decide([a, b, c, d], [streaming(b), streaming(c), lost(d, 0)], { record })),
+      'a-1 b-1 c-1 d-1, w 3',
+    );
+  });
+
+  test('takes a node in with as many copies as there are, while others are away', () => {
+    const policy: QuorumPolicy = { minCopies: 2, siteMembersMax: 3 };
+    const record = aRecord([a, b, c], { writeQuorum: 3 });
+    const views = [lost(b, 0), lost(c, 0), streaming(d)];
+    assert.equal(names(decide([a, b, c], views, { record, policy })), 'a-1 b-1 c-1 d-1, w 2');
   });
 
   test('takes a new life of a node in before the old one goes, where every copy is needed', () => {

@@ -56,9 +56,9 @@ export function decideChange(input: {
   const from = configurationOf(record);
   const none = (code: string, message: string): ChangeDecision => ({ kind: 'none', reason: { code, message } });
   if (record.paused) return none('Paused', 'Changes of members are paused');
-  const to = (members: readonly Member[], code: string, message: string): ChangeDecision => ({
+  const to = (members: readonly Member[], writeQuorum: number, code: string, message: string): ChangeDecision => ({
     kind: 'change',
-    to: { members, writeQuorum: decideWriteQuorum(members.length, policy) },
+    to: { members, writeQuorum },
     reason: { code, message },
   });
 
@@ -75,21 +75,27 @@ export function decideChange(input: {
   const replaced = leaving.find((member) => views.some((view) => view.member.node === member.node));
   for (const member of replaced === undefined ? leaving : [replaced, ...leaving]) {
     const members = from.members.filter((one) => !isSameMember(one, member));
-    if (
-      members.length >= policy.minCopies &&
-      canSatisfy({ members, writeQuorum: decideWriteQuorum(members.length, policy) }, self, views)
-    )
-      return to(members, 'MemberLost', `"${member.node}" is lost and is taken out so that writes go on`);
+    const writeQuorum = reachableWriteQuorum(members, self, views, policy);
+    if (writeQuorum >= policy.minCopies)
+      return to(members, writeQuorum, 'MemberLost', `"${member.node}" is lost and is taken out so that writes go on`);
   }
-  if (joining !== undefined)
+  if (joining !== undefined) {
+    const members = [...from.members, joining.member];
     return to(
-      [...from.members, joining.member],
+      members,
+      reachableWriteQuorum(members, self, views, policy),
       'MemberCaughtUp',
       `"${joining.member.node}" streams and has caught up: it becomes a member`,
     );
+  }
   const writeQuorum = decideWriteQuorum(from.members.length, policy);
-  if (writeQuorum !== from.writeQuorum)
-    return to(from.members, 'WriteQuorum', `The write quorum becomes ${writeQuorum} of ${from.members.length}`);
+  if (writeQuorum !== from.writeQuorum && canSatisfy({ members: from.members, writeQuorum }, self, views))
+    return to(
+      from.members,
+      writeQuorum,
+      'WriteQuorum',
+      `The write quorum becomes ${writeQuorum} of ${from.members.length}`,
+    );
   if (leaving[0] !== undefined)
     return {
       kind: 'wait',
@@ -107,6 +113,20 @@ function isGone(member: Member, views: readonly MemberView[], input: { readonly 
   if (view.member.incarnation !== member.incarnation) return true;
   if (!view.votes) return true;
   return !view.isStreaming && view.lostForMs >= input.memberTimeoutMs;
+}
+
+/**
+ * w for `members`: the policy's, or as many as stream now where a whole site is lost and fewer are left than that. v is the higher
+ * for it, so every election still meets every commit; w comes back up when the rest of the lost ones is out, or is back.
+ */
+function reachableWriteQuorum(
+  members: readonly Member[],
+  self: Member,
+  views: readonly MemberView[],
+  policy: QuorumPolicy,
+): number {
+  const present = countHolders({ members, writeQuorum: 1 }, self, views, 0n);
+  return Math.min(decideWriteQuorum(members.length, policy), present);
 }
 
 /** Whether the members that stream now are a write quorum: a set that could not commit is not changed to. */

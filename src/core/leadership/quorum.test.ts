@@ -101,21 +101,17 @@ describe('the setting that requires both configurations', () => {
   const holds = (configuration: Configuration, acked: readonly Member[]): boolean =>
     1 + acked.filter((member) => isMember(configuration, member)).length >= configuration.writeQuorum;
 
+  /** Of one member, or of w alone; w is whatever it may be, since it falls below the policy's where a site is lost. */
   function* changes(): Generator<{ from: Configuration; to: Configuration }> {
+    const all = (of: readonly Member[]): Configuration[] =>
+      of.map((_, index) => ({ members: of, writeQuorum: index + 1 }));
     for (let size = 1; size <= members.length; size++)
-      for (const minCopies of [1, 2, 3])
-        for (const siteMembersMax of [0, 2]) {
-          const policy = { minCopies, siteMembersMax };
-          const configuration = (of: readonly Member[]): Configuration => ({
-            members: of,
-            writeQuorum: decideWriteQuorum(of.length, policy),
-          });
-          const from = configuration(ofSize(size));
-          if (size < members.length) yield { from, to: configuration(ofSize(size + 1)) };
-          for (let gone = 1; gone < size; gone++)
-            yield { from, to: configuration(from.members.filter((_, index) => index !== gone)) };
-          for (let writeQuorum = 1; writeQuorum <= size; writeQuorum++) yield { from, to: { ...from, writeQuorum } };
-        }
+      for (const from of all(ofSize(size))) {
+        for (const to of all(from.members)) yield { from, to };
+        for (const to of size < members.length ? all(ofSize(size + 1)) : []) yield { from, to };
+        for (let gone = 1; gone < size; gone++)
+          for (const to of all(from.members.filter((_, index) => index !== gone))) yield { from, to };
+      }
   }
 
   test('lets no commit through that does not satisfy both, for every change of one member or of w', () => {

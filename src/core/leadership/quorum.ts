@@ -71,14 +71,14 @@ export function synchronousStandbyNames(configuration: Configuration, self: stri
  * The two differ by one member, or in w only.
  * - w = 1: C asks for nothing beside the leader, so C' alone does.
  * - adding: any max(w, w') of M are w of M and w' of M'; M may have fewer than w' members, then w' = |M'| and C' alone does.
- * - removing: w' = w - 1: w of M are at least w - 1 of M'; w' = w: w of M' are w of M.
+ * - removing: w' < w: w of M are at least w - 1 of M'; w' = w: w of M' are w of M; w' > w: w' of M' are w of M, and more.
  */
 export function jointSynchronousStandbyNames(from: Configuration, to: Configuration, self: string): string {
   if (from.writeQuorum === 1) return synchronousStandbyNames(to, self);
   const isRemoval = to.members.length < from.members.length;
   if (isRemoval) {
-    if (to.writeQuorum === from.writeQuorum - 1) return synchronousStandbyNames(from, self);
-    return synchronousStandbyNames({ members: to.members, writeQuorum: from.writeQuorum }, self);
+    if (to.writeQuorum < from.writeQuorum) return synchronousStandbyNames(from, self);
+    return synchronousStandbyNames(to, self);
   }
   const count = Math.max(from.writeQuorum, to.writeQuorum);
   if (count > from.members.length) return synchronousStandbyNames(to, self);
