@@ -47,4 +47,10 @@ export const explorations: readonly NamedExploration[] = [
     states: 6_396_920,
     isQuick: false,
   },
+  {
+    name: 'w = 3 of three becomes as many as are left',
+    bounds: { ...threeNodes, writeQuorum: 3, minCopies: 1, termMax: 2, versionMax: 3, changes: true },
+    states: 21_829_935,
+    isQuick: false,
+  },
 ];
