@@ -171,7 +171,7 @@ describe('a site with an etcd of its own', {
     await isWholeAgain();
   });
 
-  test('with slow answers of etcd nothing changes hands; a failover works at 0.5 s, and waits for faster ones at 2 s and 10 s', async (t) => {
+  test('with slow answers of etcd nothing changes hands; a failover works at 0.5 s, and waits for faster ones at 2 s', async (t) => {
     await isWholeAgain();
     const { etcd, ports } = site.site.state;
     await using slow = new AsyncDisposableStack();
@@ -196,20 +196,18 @@ describe('a site with an etcd of its own', {
       return Math.max(...seen);
     };
 
-    for (const delayMs of [500, 2000, 10_000]) {
+    for (const delayMs of [10_000, 500]) {
       const before = await term();
       delayAnswers(delayMs);
       writer.mark();
-      // More than a recheck of the watch, a fence and several detections.
-      await new Promise((resolve) => setTimeout(resolve, 15_000));
+      // More than a recheck of the watch, a fence and several detections; and what was asked at the longest delay is answered.
+      await new Promise((resolve) => setTimeout(resolve, 11_000));
       await writer.goesOn();
       t.diagnostic(`${delayMs} ms: longest time between two writes ${Math.round(writer.longestGapMs)} ms`);
       assert.ok(writer.longestGapMs < 2000, `${delayMs} ms: a gap of ${Math.round(writer.longestGapMs)} ms`);
       assert.equal(await term(), before, `nothing has changed hands at ${delayMs} ms`);
     }
 
-    delayAnswers(500);
-    await new Promise((resolve) => setTimeout(resolve, 12_000));
     const killedAtMs = performance.now();
     await site.kill(first);
     await anotherLeads(first);
