@@ -5,6 +5,7 @@ import type { Invitation } from '../api/invitation.ts';
 import { durationMs, durationSchema } from '../api/postgres-group-values.ts';
 import { UserError } from '../base/user-error.ts';
 import { delay } from '../base/wait-until.ts';
+import { FINAL_JOIN_REASONS } from '../core/joining/decide-joining.ts';
 import { parseToken } from '../core/joining/token.ts';
 import type { ClusterSession, JoinProgress } from '../platform/kubernetes/invitations.ts';
 import type { AccessFlags } from './cluster-access.ts';
@@ -21,10 +22,6 @@ interface JoinFlags extends AccessFlags {
 const LOOK_MS = 1000;
 /** What stood there before is not about this token. */
 const STALE_MS = 20_000;
-/** Reasons with which this token leads nowhere. */
-const FINAL =
-  /^(Invitation(Unknown|Expired|Wrong)|Join(WrongAuthority|Unproven|OtherCluster|NameTaken|Contradicts|Invalid|HoldsDatabase|Token(Damaged|Unknown|Expired)))$/;
-
 const EXAMPLES = `
 Examples:
   pgspan join TOKEN --context pit -n shop -f pit.yaml   makes the group, and waits until it has joined
@@ -175,7 +172,7 @@ async function waitForJoin(
       process.stderr.write(`${line}\n`);
       said = line;
     }
-    if (isFresh && FINAL.test(progress.reason)) {
+    if (isFresh && FINAL_JOIN_REASONS.has(progress.reason)) {
       throw new UserError({
         code: 'JOIN_REFUSED',
         message: `Cannot join group "${name}" to "${invitation.globalCluster}": ${progress.message}`,

@@ -1,6 +1,5 @@
 /** The joining side: what is to be done about `.spec.globalCluster.join`, and whether an answer is what the token promised. */
-import type { JoinRefusalCode, JoinWelcome } from '../../api/invitation.ts';
-import type { Invitation } from '../../api/invitation.ts';
+import { type Invitation, JOIN_REFUSALS, type JoinRefusalCode, type JoinWelcome } from '../../api/invitation.ts';
 import { parseToken } from './token.ts';
 
 export interface JoiningFacts {
@@ -90,6 +89,26 @@ const PASSING: readonly JoinRefusalCode[] = ['JOIN_RESTARTED', 'JOIN_BUSY', 'JOI
 export function isPassing(code: JoinRefusalCode): boolean {
   return PASSING.includes(code);
 }
+
+/** As a condition's reason: INVITATION_EXPIRED -> InvitationExpired. */
+export function reasonOfRefusal(code: JoinRefusalCode): string {
+  return code
+    .toLowerCase()
+    .split('_')
+    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
+    .join('');
+}
+
+/** Reasons with which this token leads nowhere: what the other side refuses for good, and what the joining side finds itself. */
+export const FINAL_JOIN_REASONS: ReadonlySet<string> = new Set([
+  ...JOIN_REFUSALS.filter((code) => !isPassing(code)).map(reasonOfRefusal),
+  'JoinWrongAuthority',
+  'JoinUnproven',
+  'JoinHoldsDatabase',
+  'JoinTokenDamaged',
+  'JoinTokenUnknown',
+  'JoinTokenExpired',
+]);
 
 const RETRY_MS_MIN = 2000;
 /** A person who fixes something waits for this. */

@@ -7,7 +7,14 @@ import {
   type WithdrawnInvitation,
 } from '../../api/invitation.ts';
 import { cardGenerationMin, decideInvitation, decideOffer, invitationState } from './decide-invitation.ts';
-import { decideJoining, isPassing, type JoiningFacts, joinRetryMs, welcomeProblem } from './decide-joining.ts';
+import {
+  decideJoining,
+  FINAL_JOIN_REASONS,
+  isPassing,
+  type JoiningFacts,
+  joinRetryMs,
+  welcomeProblem,
+} from './decide-joining.ts';
 import { encodeToken } from './token.ts';
 
 const NOW_MS = Date.parse('2026-11-21T12:00:00Z');
@@ -129,6 +136,9 @@ describe('the joining side', () => {
 
   test('tries again after what may pass, in growing steps', () => {
     assert.deepEqual(JOIN_REFUSALS.filter(isPassing), ['JOIN_RESTARTED', 'JOIN_BUSY', 'JOIN_UNHEARD']);
+    // `pgspan join` ends at these, and waits at all others.
+    assert.ok(FINAL_JOIN_REASONS.has('InvitationWithdrawn') && FINAL_JOIN_REASONS.has('JoinNameTaken'));
+    assert.ok(!FINAL_JOIN_REASONS.has('JoinBusy') && !FINAL_JOIN_REASONS.has('JoinRestarted'));
     assert.deepEqual([1, 2, 3, 4, 5, 99].map(joinRetryMs), [2000, 4000, 8000, 16_000, 30_000, 30_000]);
   });
 });

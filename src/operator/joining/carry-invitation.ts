@@ -8,13 +8,12 @@ import {
   joinAcceptanceSchema,
   joinChallengeSchema,
   type JoinOffer,
-  type JoinRefusalCode,
   joinRefusalSchema,
   type JoinWelcome,
   joinWelcomeSchema,
 } from '../../api/invitation.ts';
 import { type GroupCard, parseGroupCard } from '../../api/group-card.ts';
-import { isPassing, welcomeProblem } from '../../core/joining/decide-joining.ts';
+import { isPassing, reasonOfRefusal, welcomeProblem } from '../../core/joining/decide-joining.ts';
 import { findAuthority } from '../../core/joining/find-authority.ts';
 import {
   acceptanceProof,
@@ -122,16 +121,7 @@ function refusalOf({ status, body }: VisitAnswer, action: string): Carried {
   if (!refusal.success)
     return refused('JoinRefused', `The other side did not ${action}: it answered ${status}`, status === 404);
   const { code, message } = refusal.data;
-  return refused(reasonOf(code), message, !isPassing(code));
-}
-
-/** INVITATION_EXPIRED -> InvitationExpired. */
-function reasonOf(code: JoinRefusalCode): string {
-  return code
-    .toLowerCase()
-    .split('_')
-    .map((word) => word.charAt(0).toUpperCase() + word.slice(1))
-    .join('');
+  return refused(reasonOfRefusal(code), message, !isPassing(code));
 }
 
 function unproven(who: string): Carried {
