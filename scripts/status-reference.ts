@@ -148,6 +148,30 @@ export const REASONS: Readonly<Record<string, Reason>> = {
     todo: 'Set `allowVolumeExpansion: true` in the StorageClass, or the size back.',
   },
   LastMember: { meaning: 'The only member cannot be removed.', todo: 'Set `spec.instances` back.' },
+  // Of the preferred leader; also of the events of its switchovers.
+  Leads: { meaning: 'The preferred leader leads.', todo: NOTHING },
+  LeftElsewhere: {
+    meaning: 'The preferred leader has led, another leads since, and `switchBack` is `Never`.',
+    todo: 'If it shall go back: `pgspan switchover`, or `switchBack: WhenHealthy`.',
+  },
+  OtherGroupLeads: {
+    meaning: 'The preferred leader does not lead, and the operator of the group that leads is the one to hand over.',
+    todo: 'Look at the condition `PreferredLeader` there.',
+  },
+  ChangeUnderWay: { meaning: 'A rolling change comes before the preferred leader.', todo: WAIT },
+  TargetNotReady: {
+    meaning: 'The preferred leader is not there, does not stream, has no vote, or is far behind.',
+    todo: 'The message names the node; `pgspan logs NODE` says more.',
+  },
+  Settling: {
+    meaning: 'The preferred leader is well again, and leads when it has been so for `after`.',
+    todo: WAIT,
+  },
+  HandingOver: { meaning: 'The leader hands over to the preferred leader.', todo: WAIT },
+  SwitchoverFailed: {
+    meaning: 'The switchover to the preferred leader was tried and failed; who led goes on, or a failover followed.',
+    todo: 'It is tried once a minute; the message says what was in its way.',
+  },
 };
 
 /** Reasons that only events have. */

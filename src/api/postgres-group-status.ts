@@ -1,6 +1,6 @@
 /**
  * `.status` of a PostgresGroup on Kubernetes: what the operator saw, for people and tools. Nothing of pgspan relies on it: who
- * leads is in the record. A field that is not known yet is absent.
+ * leads is in the record. One exception: `preferredLeader.hasLed`, without which a planned switchover is ordered once more at the worst. A field that is not known yet is absent.
  *
  * Everything here changes rarely while nothing happens: positions and lag are as of the operator's last look, and alone no
  * reason to write.
@@ -17,6 +17,8 @@ export const CONDITION_MEANING = {
     'The manifest holds no contradiction. False: nothing of this generation was carried out, the group goes on as it was.',
   RecordReady:
     "pgspan's own etcd keeps the record, and every member of it answers. False: the reason says which does not and what that means. Absent: the record is kept elsewhere.",
+  PreferredLeader:
+    'The node that `spec.globalCluster.preferredLeader` names leads, or one of the group that it names. False: the reason says what is waited for, or that the lead is left elsewhere. Absent: none is named.',
   CertificatesReady:
     'Every node has reported that it runs with the certificate that it should have, with every name that it is reached by.',
   Connectivity:
@@ -139,6 +141,15 @@ export const postgresGroupStatusSchema = z.strictObject({
   timeline: count().optional().describe('Timeline on which the leader writes.'),
   members: z.array(text(63)).max(32).optional().describe('Nodes that count for the write quorum and vote.'),
   writeQuorum: count().optional().describe('So many members hold a commit before it is acknowledged.'),
+  preferredLeader: z
+    .strictObject({
+      name: text(63).describe('As `spec.globalCluster.preferredLeader` names it.'),
+      hasLed: z
+        .boolean()
+        .describe('It has led since it is named: the planned switchover is done. False: it is waited for.'),
+    })
+    .optional()
+    .describe('What the operator remembers of the preferred leader; absent: none is named.'),
   paused: z.boolean().optional().describe('True: no election and no change of members takes place.'),
   instances: count().optional().describe('Nodes of this group that exist.'),
   readyInstances: count().optional().describe('Nodes of this group that serve.'),

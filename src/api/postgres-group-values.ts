@@ -19,6 +19,12 @@ export const groupNameSchema = z
   .max(GROUP_NAME_LENGTH_MAX, `a name of at most ${GROUP_NAME_LENGTH_MAX} characters`)
   .regex(DNS_LABEL, 'lower-case letters, digits and "-", beginning with a letter (it becomes part of DNS names)');
 
+/** `leo`, or `leo-1`: room for "-" and an ordinal. */
+export const nodeOrGroupNameSchema = z
+  .string()
+  .max(GROUP_NAME_LENGTH_MAX + 3, `a name of at most ${GROUP_NAME_LENGTH_MAX + 3} characters`)
+  .regex(DNS_LABEL, 'the name of a node or of a group');
+
 export const namespaceSchema = z
   .string()
   .max(63)

@@ -21,9 +21,11 @@ import { poolerSchema, proxySettingsSchema } from './postgres-group-routing.ts';
 import { schedulingSchema } from './postgres-group-scheduling.ts';
 import {
   byteQuantitySchema,
+  durationSchema,
   groupNameSchema,
   hostNameSchema,
   namespaceSchema,
+  nodeOrGroupNameSchema,
   objectNameSchema,
   objectRefSchema,
   resourcesSchema,
@@ -72,6 +74,23 @@ const peerGroupSchema = z.strictObject({
   caBundle: z.string().max(65536).optional().describe('CA certificates of that group, PEM.'),
 });
 
+const preferredLeaderSchema = z.strictObject({
+  name: nodeOrGroupNameSchema.describe(
+    'A node, or a group of which any node will do. A new name is a planned switchover, done once, as soon as the node may lead and every member is well.',
+  ),
+  switchBack: z
+    .enum(['Never', 'WhenHealthy'])
+    .optional()
+    .describe(
+      '`WhenHealthy`: whenever another node leads, the lead goes back when the preferred one has been well for `after`. `Never` (default): a failover or `pgspan switchover` leaves the lead where it is.',
+    ),
+  after: durationSchema
+    .optional()
+    .describe(
+      'With `WhenHealthy`: so long the preferred node streams and votes without a break before it leads again. Default 10m.',
+    ),
+});
+
 const globalClusterSchema = z.strictObject({
   name: groupNameSchema
     .optional()
@@ -82,6 +101,11 @@ const globalClusterSchema = z.strictObject({
     .optional()
     .describe(
       "Group that makes the database, and that leads where the record's store cannot decide between Kubernetes clusters. Default: the first group. The same in all groups.",
+    ),
+  preferredLeader: preferredLeaderSchema
+    .optional()
+    .describe(
+      'Who shall lead, while all is well. Default: whoever leads goes on. Never against data or votes: the condition `PreferredLeader` says what it waits for. The same in all groups. (Kubernetes only.)',
     ),
   peers: z
     .array(peerGroupSchema)

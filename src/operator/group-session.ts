@@ -9,6 +9,7 @@ import { GroupAgents } from './group-agents.ts';
 import { JoiningSession } from './joining/joining-session.ts';
 import type { SecretMemory } from './group-secrets.ts';
 import type { AcceptedSources } from './take-sources.ts';
+import type { PreferredMemory } from './preferred-leader.ts';
 import type { SourceMemory } from './read-sources.ts';
 
 export class GroupSession {
@@ -30,6 +31,8 @@ export class GroupSession {
   readonly refusedGrowth = new Map<string, string>();
   /** The last manifest that was accepted, with what it refers to. */
   accepted: AcceptedSources | null = null;
+  /** Of the preferred leader; null: none is named, or it has not been looked at yet. */
+  preferred: PreferredMemory | null = null;
   /** What was left over of earlier times has been looked for. */
   isSwept = false;
   /** By performance.now(): when everything is read and applied anew. */

@@ -43,11 +43,12 @@ import { type GroupFacts, renderInput } from './objects/render-input.ts';
 import { certificateFingerprint, type GroupSight, observeGroup } from './observe-group.ts';
 import { markPods } from './mark-pods.ts';
 import type { OperatorContext } from './operator-context.ts';
+import { handOverToPreferred, lookAtPreferredLeader, preferredLookMs } from './preferred-leader.ts';
 import { rollingSnapshot } from './rolling-snapshot.ts';
 import { readSources, SOURCES_FRESH_MS } from './read-sources.ts';
 import { configMapTexts } from './stored-object.ts';
 import { type AcceptedSources, takeSources } from './take-sources.ts';
-import { writeStandstill, writeStatus } from './write-status.ts';
+import { storedStatus, writeStandstill, writeStatus } from './write-status.ts';
 
 /** While something is under way, and nobody would tell when it is done. */
 const BUSY_LOOK_MS = 1000;
@@ -173,6 +174,15 @@ export async function reconcileGroup(
       priorities: Object.fromEntries(planNodesOf(plan).map(({ name, priority }) => [name, priority])),
     }),
   );
+  const preferred = lookAtPreferredLeader(session, {
+    groups: session.peers.planned ?? [group],
+    plan,
+    group: groupPlan.name,
+    cluster,
+    observations,
+    rolling: decision,
+    previous: storedStatus(object),
+  });
   await markPods(context, { pods: [...now.pods, ...now.proxyPods], cluster, desired, group: groupPlan.name });
   const healthy = await writeStatus(context, object, {
     group,
@@ -186,14 +196,19 @@ export async function reconcileGroup(
     otherGroups: otherGroups({ counted: groups.counted, cards: known.cards, cluster, silence: session.peers.silence }),
     refusal,
     record: etcd?.decision ?? null,
+    preferred,
   });
-  const acted = (await act(context, session, object, decision)) || (await etcd?.act()) === true;
+  const acted =
+    (await act(context, session, object, decision)) ||
+    (await etcd?.act()) === true ||
+    (preferred !== null && (await handOverToPreferred(context, session, object, preferred)));
   if (acted || others.isChanged) return 0;
   const nextMs = Math.min(
     others.nextLookMs,
     nextLookMs({ isHealthy: healthy, decision, secrets, session }),
     isTold ? REFRESH_MS : TELL_MS,
     etcdLookMs(etcd),
+    preferredLookMs(preferred),
   );
   return refusal === null ? nextMs : Math.min(nextMs, SOURCES_FRESH_MS);
 }

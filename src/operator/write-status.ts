@@ -15,6 +15,7 @@ import { LABEL } from '../api/labels.ts';
 import type { KubeObject } from '../platform/kubernetes/kube-object.ts';
 import type { GroupSight } from './observe-group.ts';
 import type { OperatorContext } from './operator-context.ts';
+import type { PreferredLook } from './preferred-leader.ts';
 
 export interface StatusFacts {
   readonly group: PostgresGroup;
@@ -30,6 +31,8 @@ export interface StatusFacts {
   readonly refusal: { readonly reason: string; readonly message: string } | null;
   /** Of pgspan's own etcd; null: there is none. */
   readonly record: EtcdDecision | null;
+  /** null: none is named. */
+  readonly preferred: PreferredLook | null;
 }
 
 /** @returns whether all is well. */
@@ -64,6 +67,7 @@ export async function writeStatus(context: OperatorContext, object: KubeObject, 
     refusal: facts.refusal,
     otherGroups: facts.otherGroups,
     record: facts.record,
+    preferred: facts.preferred,
     now: new Date().toISOString(),
   });
   await write(context, object, previous, next);
@@ -143,6 +147,6 @@ function groupNews(
 }
 
 /** What an operator of another version wrote and this one cannot read is written anew. */
-function storedStatus({ status }: KubeObject): PostgresGroupStatus | null {
+export function storedStatus({ status }: KubeObject): PostgresGroupStatus | null {
   return postgresGroupStatusSchema.safeParse(status).data ?? null;
 }

@@ -1,7 +1,7 @@
 /**
  * What happens to a group in its life, under writes that are all remembered: a setting that needs a restart, with the operator
- * killed again and again meanwhile; a new version of pgspan; nodes more and fewer; a volume that is gone.
- * None may lose an acknowledged row, and each changes the leader once at most.
+ * killed again and again meanwhile; a new version of pgspan; nodes more and fewer; a preferred leader; a volume that is gone.
+ * None may lose an acknowledged row, and each changes the leader once at most, but where the test is about that.
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
@@ -18,6 +18,8 @@ const NAMESPACE = 'pgspan-changes';
 const WRITE_INTERVAL_MS = 50;
 const CHANGE_LIMIT_MS = 240_000;
 const OPERATOR_LIFE_MS = 1500;
+/** Several looks of an operator that would switch back if it were to. */
+const LEFT_ELSEWHERE_MS = 10_000;
 
 const inNamespace = (...words: string[]) => kubectl(['-n', NAMESPACE, ...words]);
 
@@ -105,6 +107,49 @@ describe('changes of a running group', { ...needs('kubernetes', 'kubectl'), time
     assert.ok(seen.terms <= 1, `the leader changed ${seen.terms} times`);
   });
 
+  test('the lead goes to the preferred leader, back to it after its loss if wished, and else stays where it was put', async (t) => {
+    const { leader, nodes } = await cluster.status();
+    const others = nodes.flatMap(({ name }) => (name === leader ? [] : [name]));
+    const [preferred, elsewhere] = others as [string, string];
+    const prefer = (preferredLeader: object | null) => patch({ globalCluster: { preferredLeader } });
+    const startedMs = performance.now();
+    const tell = (what: string) => t.diagnostic(`${what}: ${((performance.now() - startedMs) / 1000).toFixed(1)} s`);
+    await underWrites(async () => {
+      await prefer({ name: preferred });
+      await leads(preferred);
+      tell('switched over by manifest');
+      await waitUntil('the status says so', { timeoutMs: 30_000, intervalMs: 250 }, async () =>
+        (await preferredCondition()).startsWith('True Leads'),
+      );
+    });
+    await underWrites(async () => {
+      await prefer({ name: preferred, switchBack: 'WhenHealthy', after: '5s' });
+      await waitUntil('the operator has seen it', { timeoutMs: CHANGE_LIMIT_MS, intervalMs: 250 }, isDone);
+      await inNamespace('delete', 'pod', `${preferred}-0`, '--grace-period=0', '--force', '--wait=false');
+      await waitUntil('another leads', { timeoutMs: CHANGE_LIMIT_MS, intervalMs: 100 }, async () => {
+        const { leader: now, phase } = await cluster.status();
+        return now !== preferred && phase === 'published';
+      });
+      tell('failed over');
+      await leads(preferred);
+      tell('switched back');
+    });
+    // By hand, elsewhere: what was done once is not done again.
+    await prefer({ name: preferred, switchBack: 'Never', after: null });
+    await waitUntil('the operator has seen it', { timeoutMs: CHANGE_LIMIT_MS, intervalMs: 250 }, isDone);
+    await cluster.switchover(elsewhere);
+    await waitUntil('the status says so', { timeoutMs: CHANGE_LIMIT_MS, intervalMs: 250 }, async () =>
+      (await preferredCondition()).startsWith('False LeftElsewhere'),
+    );
+    await whole(cluster, CHANGE_LIMIT_MS);
+    await delay(LEFT_ELSEWHERE_MS);
+    assert.equal((await cluster.status()).leader, elsewhere);
+    await prefer(null);
+    await waitUntil('nothing is said any more', { timeoutMs: 30_000, intervalMs: 250 }, async () => {
+      return (await preferredCondition()) === '';
+    });
+  });
+
   test('a standby whose volume is deleted copies the database anew and votes again', async () => {
     const { leader, nodes } = await cluster.status();
     const lost = nodes.find(({ name }) => name !== leader)?.name as string;
@@ -135,6 +180,19 @@ describe('changes of a running group', { ...needs('kubernetes', 'kubectl'), time
     );
     const [wanted, observed, reason] = text.trim().split(' ');
     return wanted === observed && reason === 'Healthy';
+  }
+
+  async function leads(node: string): Promise<void> {
+    await waitUntil(`"${node}" leads`, { timeoutMs: CHANGE_LIMIT_MS, intervalMs: 250 }, async () => {
+      const { leader, phase } = await cluster.status();
+      return leader === node && phase === 'published';
+    });
+  }
+
+  /** `True Leads`; empty: there is none. */
+  async function preferredCondition(): Promise<string> {
+    const path = '{range .status.conditions[?(@.type=="PreferredLeader")]}{.status} {.reason}{end}';
+    return (await inNamespace('get', 'postgresgroup/leo', '-o', `jsonpath=${path}`)).trim();
   }
 
   async function isOperatorReady(): Promise<boolean> {

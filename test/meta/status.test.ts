@@ -13,6 +13,7 @@ const SOURCES = [
   'src/core/status/group-status.ts',
   'src/core/connectivity/connectivity-condition.ts',
   'src/core/rolling/decide-rolling-step.ts',
+  'src/core/rolling/decide-preferred-leader.ts',
   'src/core/cards/decide-groups.ts',
   ...globSync('src/operator/*.ts', { cwd: ROOT }),
 ];

@@ -121,6 +121,20 @@ suite('the status of a group', () => {
     assert.deepEqual(postgresGroupStatusSchema.parse(status), status);
   });
 
+  test('tells of the preferred leader, and stays healthy while another one leads', () => {
+    const reason = { code: 'LeftElsewhere', message: '"leo-1" leads since' };
+    const status = statusOf({ preferred: { name: 'leo-2', hasLed: true, decision: { kind: 'left', reason } } });
+    const condition = conditionOf(status, 'PreferredLeader');
+    assert.deepEqual([condition?.status, condition?.reason], ['False', 'LeftElsewhere']);
+    assert.deepEqual(status.preferredLeader, { name: 'leo-2', hasLed: true });
+    assert.equal(status.reason, 'Healthy');
+    assert.deepEqual(postgresGroupStatusSchema.parse(status), status);
+    const leads = { kind: 'leads', reason: { code: 'Leads', message: '"leo-1" leads' } } as const;
+    const preferred = { name: 'leo-1', hasLed: true, decision: leads };
+    assert.equal(conditionOf(statusOf({ preferred }), 'PreferredLeader')?.status, 'True');
+    assert.equal(conditionOf(statusOf(), 'PreferredLeader'), undefined);
+  });
+
   test('is healthy when a node streams from a relay and does not vote, and not when the relay sends it nothing', () => {
     const standby = (node: string) => ({
       applicationName: applicationName({ node, incarnation: incarnationOf(node) }),

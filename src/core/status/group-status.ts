@@ -12,6 +12,7 @@ import type {
 } from '../../api/postgres-group-status.ts';
 import { decideConnectivity } from '../connectivity/connectivity-condition.ts';
 import type { EtcdDecision } from '../etcd-members/etcd-snapshot.ts';
+import type { PreferredDecision } from '../rolling/decide-preferred-leader.ts';
 import type { RollingDecision } from '../rolling/rolling-snapshot.ts';
 import { POSTGRES_PORT } from '../topology/names.ts';
 import type { GroupPlan, ServiceKind } from '../topology/plan-types.ts';
@@ -43,6 +44,12 @@ export interface GroupStatusInput {
   readonly otherGroups?: readonly OtherGroupStatus[];
   /** Of pgspan's own etcd; null or absent: the record is elsewhere. */
   readonly record?: EtcdDecision | null;
+  /** Of the preferred leader; null or absent: none is named. */
+  readonly preferred?: {
+    readonly name: string;
+    readonly hasLed: boolean;
+    readonly decision: PreferredDecision;
+  } | null;
   /** ISO 8601. */
   readonly now: string;
 }
@@ -60,15 +67,19 @@ interface Verdict {
   readonly message: string;
 }
 
+/** These two only where there is something to say it of. */
+type Verdicts = Record<Exclude<ConditionType, 'RecordReady' | 'PreferredLeader'>, Verdict> &
+  Partial<Record<ConditionType, Verdict>>;
+
 export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
   const input = { ...given, cluster: withRemembered(given.cluster, given.previous) };
   const { cluster, groupPlan, proxies, previous } = input;
   const nodes = groupPlan.nodes.map(({ name }) => nodeStatus(input, name));
   const trouble = findTrouble(input, nodes);
   const certificates = certificatesVerdict(input);
-  const { rolling } = input;
+  const { rolling, preferred } = input;
   const isMaking = cluster.term === 0;
-  const verdicts: Record<Exclude<ConditionType, 'RecordReady'>, Verdict> & Partial<Record<ConditionType, Verdict>> = {
+  const verdicts: Verdicts = {
     Ready:
       trouble === null
         ? { status: 'True', reason: 'Healthy', message: 'Every node serves and every standby streams from the leader' }
@@ -89,6 +100,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
     CertificatesReady: certificates,
     Connectivity: decideConnectivity(groupPlan.name, input.observations),
     ...(input.record == null ? {} : { RecordReady: recordVerdict(input.record) }),
+    ...(preferred == null ? {} : { PreferredLeader: preferredVerdict(preferred.decision) }),
   };
   const first = input.refusal ?? firstReason(trouble, rolling, certificates);
   const { lastFailover } = cluster;
@@ -105,6 +117,7 @@ export function groupStatus(given: GroupStatusInput): PostgresGroupStatus {
     ...(cluster.timeline === null ? {} : { timeline: cluster.timeline }),
     members: [...cluster.members],
     ...(cluster.writeQuorum === null ? {} : { writeQuorum: cluster.writeQuorum }),
+    ...(preferred == null ? {} : { preferredLeader: { name: preferred.name, hasLed: preferred.hasLed } }),
     paused: cluster.paused,
     instances: nodes.filter(({ name }) => input.pods[name] !== undefined).length,
     readyInstances: nodes.filter(({ ready }) => ready).length,
@@ -316,6 +329,10 @@ function firstReason(trouble: Trouble | null, rolling: RollingDecision, certific
 /** True when nothing is under way and every member answers. */
 function recordVerdict({ kind, reason }: EtcdDecision): Verdict {
   return { status: kind === 'settled' ? 'True' : 'False', reason: reason.code, message: reason.message };
+}
+
+function preferredVerdict({ kind, reason }: PreferredDecision): Verdict {
+  return { status: kind === 'leads' ? 'True' : 'False', reason: reason.code, message: reason.message };
 }
 
 function conditionsOf(

@@ -3,6 +3,7 @@ import type { ManifestProblem } from '../../api/manifest-error.ts';
 import type { PostgresGroup } from '../../api/postgres-group.ts';
 import { nearest } from '../../base/nearest.ts';
 import { imageMajor } from './image.ts';
+import { nodeName } from './names.ts';
 import { votingNodes } from './replication-plan.ts';
 import { groupsByBootstrap, resolveShared, SHARED_FIELDS } from './shared-settings.ts';
 
@@ -13,6 +14,7 @@ export function sharedProblems(groups: readonly PostgresGroup[]): ManifestProble
   return [
     ...disagreements(groups),
     ...primaryGroupProblems(groups),
+    ...preferredLeaderProblems(groups),
     ...countProblems(groups),
     ...relayProblems(groups),
     ...timingProblems(groups),
@@ -66,6 +68,52 @@ function primaryGroupProblems(groups: readonly PostgresGroup[]): ManifestProblem
   }
   const why = whyNotLeading(group);
   return why === null ? [] : refuse(`found "${declared}", ${why}`, 'name a group whose nodes may lead');
+}
+
+function preferredLeaderProblems(groups: readonly PostgresGroup[]): ManifestProblem[] {
+  const holder = groups.find(({ spec }) => spec.globalCluster.preferredLeader !== undefined);
+  const name = holder?.spec.globalCluster.preferredLeader?.name;
+  if (holder === undefined || name === undefined) return [];
+  const refuse = (found: string, accepted: string): ManifestProblem[] => [
+    { group: holder.metadata.name, path: 'spec.globalCluster.preferredLeader.name', found, accepted },
+  ];
+  const group = groups.find(({ metadata }) => metadata.name === name) ?? groups.find((one) => isNodeOf(one, name));
+  if (group !== undefined) {
+    const why = whyNotLeading(group);
+    const of = group.metadata.name === name ? '' : `a node of group "${group.metadata.name}", `;
+    return why === null ? [] : refuse(`found "${name}", ${of}${why}`, 'name a node or a group that may lead');
+  }
+  const beyond = groups.find(({ metadata }) => ordinalIn(metadata.name, name) !== null);
+  if (beyond === undefined && !isWholeCluster(groups)) return [];
+  if (beyond !== undefined)
+    return refuse(
+      `found "${name}", and group "${beyond.metadata.name}" has ${beyond.spec.instances} node${beyond.spec.instances === 1 ? '' : 's'}`,
+      whyNotLeading(beyond) === null
+        ? `accepted: "${nodeName(beyond.metadata.name, 1)}" to "${nodeName(beyond.metadata.name, beyond.spec.instances)}", or the group`
+        : 'name a node or a group that may lead',
+    );
+  const names = groups
+    .filter((one) => whyNotLeading(one) === null)
+    .flatMap(({ metadata, spec }) => [
+      metadata.name,
+      ...Array.from({ length: spec.instances }, (_, index) => nodeName(metadata.name, index + 1)),
+    ]);
+  const meant = nearest(name, names);
+  return refuse(
+    `found "${name}", and there is no such node or group`,
+    meant === undefined ? `accepted: ${names.join(', ')}` : `did you mean "${meant}"?`,
+  );
+}
+
+function isNodeOf({ metadata, spec }: PostgresGroup, name: string): boolean {
+  const ordinal = ordinalIn(metadata.name, name);
+  return ordinal !== null && ordinal <= spec.instances;
+}
+
+/** n of `<group>-<n>`; null: it is not called so. */
+function ordinalIn(group: string, name: string): number | null {
+  const ordinal = name.startsWith(`${group}-`) ? name.slice(group.length + 1) : '';
+  return /^[1-9][0-9]{0,3}$/.test(ordinal) ? Number(ordinal) : null;
 }
 
 function nobodyLeads(groups: readonly PostgresGroup[]): ManifestProblem[] {

@@ -21,6 +21,9 @@ export const MEMBER_TIMEOUT_DEFAULT = '30s';
 /** One WAL segment: a standby that streams is seldom further behind, and a leader tells where it is once a second. */
 const MAXIMUM_LAG_DEFAULT = '16Mi';
 
+/** Longer than a machine that comes and goes, or an upgrade of it, takes; each way back costs a short hold of writes. */
+const SWITCH_BACK_AFTER_DEFAULT = '10m';
+
 export interface SharedField {
   /** Below `.spec`, as in a manifest. */
   readonly path: string;
@@ -30,6 +33,9 @@ export interface SharedField {
 
 export const SHARED_FIELDS = [
   { path: 'globalCluster.primaryGroup', of: (spec) => spec.globalCluster.primaryGroup },
+  { path: 'globalCluster.preferredLeader.name', of: (spec) => spec.globalCluster.preferredLeader?.name },
+  { path: 'globalCluster.preferredLeader.switchBack', of: (spec) => spec.globalCluster.preferredLeader?.switchBack },
+  { path: 'globalCluster.preferredLeader.after', of: (spec) => spec.globalCluster.preferredLeader?.after },
   { path: 'coordination.store', of: (spec) => spec.coordination.store },
   { path: 'coordination.preset', of: (spec) => spec.coordination.preset },
   { path: 'coordination.detectionMs', of: (spec) => spec.coordination.detectionMs },
@@ -89,6 +95,27 @@ export function resolveShared(groups: readonly PostgresGroup[]): SharedSettings 
       database: first((spec) => spec.bootstrap.database) ?? 'app',
       owner: first((spec) => spec.bootstrap.owner) ?? 'app',
     },
+  };
+}
+
+export interface PreferredLeader {
+  /** Of a node, or of a group. */
+  readonly name: string;
+  readonly switchBack: 'Never' | 'WhenHealthy';
+  /** With `WhenHealthy`: so long the preferred node is well before it leads again, in milliseconds. */
+  readonly afterMs: number;
+}
+
+/** Who shall lead while all is well; null: nobody says. */
+export function resolvePreferredLeader(groups: readonly PostgresGroup[]): PreferredLeader | null {
+  const said = groups.flatMap(({ spec }) => spec.globalCluster.preferredLeader ?? []);
+  const [first] = said;
+  if (first === undefined) return null;
+  const after = said.find((one) => one.after !== undefined)?.after ?? SWITCH_BACK_AFTER_DEFAULT;
+  return {
+    name: first.name,
+    switchBack: said.find((one) => one.switchBack !== undefined)?.switchBack ?? 'Never',
+    afterMs: durationMs(after),
   };
 }
 

@@ -55,6 +55,12 @@ const UNBUILT: readonly UnbuiltRule[] = [
     actor: 'local',
   },
   {
+    path: 'globalCluster.preferredLeader',
+    reason: 'no operator runs on the local platform that would order the switchover; use `pgspan switchover`',
+    isAsked: (spec) => spec.globalCluster.preferredLeader !== undefined,
+    actor: 'local',
+  },
+  {
     path: 'coordination.store',
     reason: KUBERNETES,
     isAsked: (spec) => spec.coordination.store === 'kubernetes',

@@ -11,6 +11,7 @@ function problemsOf(...fields: GroupFields[]): string[] {
 const leo = (spec: Record<string, unknown>): string[] => problemsOf({ name: 'leo', spec });
 const certManager = { issuerRef: { name: 'ca' } };
 const oneNode = { instances: 1 };
+const preferring = (preferredLeader: Record<string, unknown>) => ({ globalCluster: { preferredLeader } });
 
 describe('names', () => {
   const collisions: [names: string[], line: RegExp][] = [
@@ -84,6 +85,17 @@ describe('what holds for the whole global cluster', () => {
       { globalCluster: { primaryGroup: 'leo' } },
       { globalCluster: { primaryGroup: 'ait' } },
     ],
+    ['globalCluster.preferredLeader.name', preferring({ name: 'leo' }), preferring({ name: 'ait-1' })],
+    [
+      'globalCluster.preferredLeader.switchBack',
+      preferring({ name: 'leo', switchBack: 'Never' }),
+      preferring({ name: 'leo', switchBack: 'WhenHealthy' }),
+    ],
+    [
+      'globalCluster.preferredLeader.after',
+      preferring({ name: 'leo', after: '10m' }),
+      preferring({ name: 'leo', after: '5m' }),
+    ],
   ];
   for (const [path, one, other] of shared) {
     it(`may not differ: ${path}`, () => {
@@ -126,6 +138,35 @@ describe('what holds for the whole global cluster', () => {
 
   it('may have its primary group in another cluster that is to be joined', () => {
     assert.deepEqual(leo({ globalCluster: { primaryGroup: 'ait', peers: [{ group: 'ait' }] } }), []);
+  });
+
+  it('may have its preferred leader in a node or a group that may lead, and in no other', () => {
+    const ait = (spec: Record<string, unknown> = {}) => ({ name: 'ait', spec });
+    const found = (name: string, spec: Record<string, unknown> = {}) =>
+      problemsOf({ name: 'leo', spec: preferring({ name }) }, ait(spec))[0] ?? '';
+    for (const name of ['leo', 'leo-3', 'ait', 'ait-1']) assert.equal(found(name), '');
+    const path = 'leo: spec.globalCluster.preferredLeader.name:';
+    const other = 'name a node or a group that may lead';
+    assert.equal(found('aitt-1'), `${path} found "aitt-1", and there is no such node or group; did you mean "ait-1"?`);
+    assert.equal(
+      found('ait-4'),
+      `${path} found "ait-4", and group "ait" has 3 nodes; accepted: "ait-1" to "ait-3", or the group`,
+    );
+    assert.equal(found('ait', { instances: 0 }), `${path} found "ait", which has no nodes; ${other}`);
+    assert.equal(found('ait-1', { instances: 0 }), `${path} found "ait-1", and group "ait" has 0 nodes; ${other}`);
+    assert.equal(
+      found('ait-1', { role: 'readOnly' }),
+      `${path} found "ait-1", a node of group "ait", which is read-only; ${other}`,
+    );
+    assert.equal(
+      found('ait', { coordination: { priority: 0 } }),
+      `${path} found "ait", which has priority 0; ${other}`,
+    );
+  });
+
+  it('may have its preferred leader in another cluster that is not known yet', () => {
+    const globalCluster = { preferredLeader: { name: 'ait-1' }, primaryGroup: 'leo', peers: [{ group: 'ait' }] };
+    assert.deepEqual(leo({ globalCluster }), []);
   });
 
   it('has relays with commits over all groups only', () => {
