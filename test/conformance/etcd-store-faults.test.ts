@@ -205,6 +205,8 @@ describe('etcd as a record store, when something fails', needs('etcd', 'loopback
   test('while members freeze and die, no two clients ever win the same version, and no version is skipped', async () => {
     const winners = new Map<number, string>();
     const unknown = new Set<number>();
+    /** Told as lost when the record was further already: another member may have carried out the same swap, unheard, before. */
+    const passed = new Set<number>();
     const seen: number[] = [];
     const watch = open('history').watch((stored) => seen.push(stored.record?.version ?? 0));
     let over = false;
@@ -220,6 +222,7 @@ describe('etcd as a record store, when something fails', needs('etcd', 'loopback
           result = await store.compareAndSwap(before.storeVersion, next);
         }
         if (result.kind === 'unknown') unknown.add(next.version);
+        if (result.kind === 'lost' && (result.stored.record?.version ?? 0) > next.version) passed.add(next.version);
         if (result.kind !== 'swapped') continue;
         assert.equal(winners.get(next.version), undefined, `version ${next.version} by ${name}`);
         winners.set(next.version, name);
@@ -240,7 +243,8 @@ describe('etcd as a record store, when something fails', needs('etcd', 'loopback
     await Promise.all(clients);
     const last = (await open('history').read({ timeoutMs: 5000 })).record?.version ?? 0;
     for (let version = 1; version <= last; version++) {
-      assert.ok(winners.has(version) || unknown.has(version), `nobody knows who wrote version ${version} of ${last}`);
+      const isExplained = winners.has(version) || unknown.has(version) || passed.has(version);
+      assert.ok(isExplained, `nobody knows who wrote version ${version} of ${last}`);
     }
     await eventually(() => seen.at(-1) === last, 'the last version', 15_000);
     assert.deepEqual(
