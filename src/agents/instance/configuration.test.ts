@@ -29,7 +29,12 @@ const HOSTILE = [
   ' spaces at both ends ',
 ];
 
-const quiet: DynamicSettings = { synchronousStandbyNames: '', primaryConninfo: '', primarySlotName: '' };
+const quiet: DynamicSettings = {
+  synchronousStandbyNames: '',
+  primaryConninfo: '',
+  primarySlotName: '',
+  isPrimary: false,
+};
 
 function aConfig(
   parameters: Record<string, string>,
@@ -192,6 +197,7 @@ describe('the configuration files', () => {
       synchronousStandbyNames: 'ANY 1 ("ait-1_01234567", "pit-1_89abcdef")',
       primaryConninfo: formatConninfo({ host: "it's", sslkey: 'C:\\keys' }),
       primarySlotName: 'pgspan_leo_1',
+      isPrimary: false,
     };
     await new ConfigurationFiles(folder).write(
       aConfig({ work_mem: '4MB', log_line_prefix: "x\nprimary_slot_name = 'no'" }),
@@ -200,6 +206,21 @@ describe('the configuration files', () => {
     const next = new ConfigurationFiles(folder);
     await next.restore();
     assert.deepEqual(next.dynamic, dynamic);
+  });
+
+  test('let a server look seldom for WAL while it has no leader, but not one that is to be promoted', async () => {
+    const files = new ConfigurationFiles(mkdtempSync(join(folder, 'seldom-')));
+    const look = (): string =>
+      /wal_retrieve_retry_interval = '(.*)'/.exec(readFileSync(files.configFile, 'utf8'))?.[1] ?? '';
+    const config = aConfig({ wal_retrieve_retry_interval: '100ms' });
+    await files.write(config, quiet);
+    assert.equal(look(), '5s');
+    assert.equal(await files.write(config, { isPrimary: true }), true, 'it must reload');
+    assert.equal(look(), '100ms');
+    await files.restore();
+    assert.equal(files.dynamic.isPrimary, true);
+    await files.write(config, { isPrimary: false, primaryConninfo: "host='x'" });
+    assert.equal(look(), '100ms');
   });
 
   test('know that a list is in force only from a start on, or once it was loaded and the checkpointer has seen it', async () => {

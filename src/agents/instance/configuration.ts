@@ -9,7 +9,10 @@ import { readFileIfPresent, writeFileAtomically, writeFileDurably } from '../../
 import { Mutex } from '../../base/mutex.ts';
 import { raisedForStandby } from '../../core/postgresql/standby-floors.ts';
 
-/** Without a leader there is nothing to fetch: how long PostgreSQL waits before it looks again. */
+/**
+ * Without a leader there is nothing to fetch: how long PostgreSQL waits before it looks again. Not for one that is to be promoted: its
+ * startup process misses the signal at times while it loads its settings, and then sees it when this wait ends.
+ */
 const LEADERLESS_RETRY_INTERVAL = '5s';
 
 /** What the agent sets beside the plan. */
@@ -18,6 +21,8 @@ export interface DynamicSettings {
   /** '' while there is no leader to stream from. */
   readonly primaryConninfo: string;
   readonly primarySlotName: string;
+  /** It is a primary, or is about to be promoted. */
+  readonly isPrimary: boolean;
 }
 
 export function renderPostgresqlConf(config: InstanceConfig, dynamic: DynamicSettings, folder: string): string {
@@ -36,7 +41,9 @@ export function renderPostgresqlConf(config: InstanceConfig, dynamic: DynamicSet
     primary_conninfo: dynamic.primaryConninfo,
     primary_slot_name: dynamic.primarySlotName,
     // Without a leader to ask, each try is a line in the log; a reload that names one ends the pause at once.
-    ...(dynamic.primaryConninfo === '' ? { wal_retrieve_retry_interval: LEADERLESS_RETRY_INTERVAL } : {}),
+    ...(dynamic.primaryConninfo === '' && !dynamic.isPrimary
+      ? { wal_retrieve_retry_interval: LEADERLESS_RETRY_INTERVAL }
+      : {}),
   };
   const lines = Object.entries(settings).map(([name, value]) => `${name} = ${quoteSetting(value)}`);
   return `# Written by pgspan for node ${config.node}; changes here are lost. Set spec.postgresql.parameters instead.\n${lines.join('\n')}\n`;
@@ -92,7 +99,12 @@ export class ConfigurationFiles {
   /** The loop, a change of members and a reload may write at one time. */
   readonly #mutex = new Mutex();
   #floors: Readonly<Record<string, number>> = {};
-  #dynamic: DynamicSettings = { synchronousStandbyNames: '', primaryConninfo: '', primarySlotName: '' };
+  #dynamic: DynamicSettings = {
+    synchronousStandbyNames: '',
+    primaryConninfo: '',
+    primarySlotName: '',
+    isPrimary: false,
+  };
   #required: RequiredSetting = { isLoaded: false, isArmed: false };
 
   constructor(stateDirectory: string) {
@@ -137,10 +149,13 @@ export class ConfigurationFiles {
   /** Takes up what an earlier process wrote, so that a change of the plan does not relax it: a server may run by it. */
   async restore(): Promise<void> {
     const text = (await readFileIfPresent(this.configFile)) ?? '';
+    const primaryConninfo = readSetting(text, 'primary_conninfo');
+    const isLeaderless = readSetting(text, 'wal_retrieve_retry_interval') === LEADERLESS_RETRY_INTERVAL;
     this.#dynamic = {
       synchronousStandbyNames: readSetting(text, 'synchronous_standby_names'),
-      primaryConninfo: readSetting(text, 'primary_conninfo'),
+      primaryConninfo,
       primarySlotName: readSetting(text, 'primary_slot_name'),
+      isPrimary: text !== '' && primaryConninfo === '' && !isLeaderless,
     };
     this.#required = { isLoaded: false, isArmed: false };
   }

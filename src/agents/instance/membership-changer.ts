@@ -148,6 +148,7 @@ export class MembershipChanger {
       synchronousStandbyNames: setting,
       primaryConninfo: '',
       primarySlotName: '',
+      isPrimary: true,
     });
   }
 

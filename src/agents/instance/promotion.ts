@@ -47,6 +47,7 @@ export class Promotion {
       synchronousStandbyNames: synchronousStandbyNames(configurationOf(record), node.config.node),
       primaryConninfo: '',
       primarySlotName: '',
+      isPrimary: true,
     });
     if (hasChanged) node.postmaster.reload();
     // Else its first commits, the probe that opens it to clients among them, might return without a quorum.

@@ -95,6 +95,7 @@ export class ServerControl {
           : synchronousStandbyNames(configurationOf(record), node.config.node),
       primaryConninfo: '',
       primarySlotName: '',
+      isPrimary: as === 'primary',
     });
     await this.#emptyAutoConf();
     node.files.serverStarts();

@@ -123,7 +123,7 @@ export class Standby {
     }
   }
 
-  #streamingFrom(peer: Peer, slot: string): Pick<DynamicSettings, 'primaryConninfo' | 'primarySlotName'> {
+  #streamingFrom(peer: Peer, slot: string): Pick<DynamicSettings, 'primaryConninfo' | 'primarySlotName' | 'isPrimary'> {
     const node = this.#node;
     return {
       primaryConninfo: replicationConninfo(node.config, {
@@ -133,6 +133,7 @@ export class Standby {
         member: node.self,
       }),
       primarySlotName: slot,
+      isPrimary: false,
     };
   }
 
@@ -157,7 +158,7 @@ export class Standby {
     this.#armBeforehand();
     // A receiver that is started again and again with a leader that is gone costs a process each time.
     if (this.#isLeaderless() && node.files.dynamic.primaryConninfo !== '')
-      await this.#loadSettings({ primaryConninfo: '', primarySlotName: '' });
+      await this.#loadSettings({ primaryConninfo: '', primarySlotName: '', isPrimary: false });
     await this.#slots.keep(this.#observer.view.replayLsn);
   }
 
